@@ -1,0 +1,2 @@
+//! The command `growmerge`.
+fn main() {}
