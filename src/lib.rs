@@ -4,3 +4,6 @@
 //! recipe (words) → inputs (headers) → plan (jobs) → draft (bytes in place) → finished checkpoint.
 
 pub mod problem;
+
+pub mod checkpoint;
+pub mod device;

@@ -1,0 +1,3 @@
+//! placeholder until the reader is merged
+pub use dtype::DType;
+pub mod dtype;

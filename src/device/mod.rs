@@ -1,0 +1,176 @@
+//! The narrow waist between methods and machines: about a dozen primitives on blocks of f32.
+//!
+//! A method is written once over [`Device`]; a backend is one file that implements it. Element types
+//! exist only in [`Device::load`] and [`Device::store`]; everything between is f32, sums are f64.
+//!
+//! **The same bytes on every device.** Every primitive rounds after each operation (no fused
+//! multiply-add), sums run in a fixed order (see [`LANES`]), selection is by integer counting, random
+//! numbers come from a counter ([`philox`]). Two devices may differ in nothing, not even the last bit.
+
+pub mod cpu;
+mod kernels;
+pub mod philox;
+mod simd;
+
+use crate::checkpoint::DType;
+use crate::problem::ExecError;
+
+/// Elements in a line of a tensor that is merged element by element. A sum over a tensor adds the
+/// sums of its lines in order, so the result does not depend on where blocks begin.
+pub const LINE: usize = 4096;
+
+/// A line is summed in this many interleaved lanes: lane `j` takes elements `j, j + LANES, …`; then
+/// the lanes are added pairwise, halves onto halves.
+pub const LANES: usize = 32;
+
+/// A run of elements of a stored tensor, as they lie in the file: little-endian, maybe unaligned.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Element type of `bytes`.
+    pub dtype: DType,
+    /// `dtype.size()` bytes an element.
+    pub bytes: &'a [u8],
+}
+
+impl Chunk<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+/// Magnitudes to count. The key of a value is its bit pattern without the sign; for non-negative
+/// floats the order of keys is the order of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// First key of bin 0.
+    pub low: u32,
+    /// A bin spans `1 << shift` keys.
+    pub shift: u32,
+    /// Number of bins.
+    pub bins: usize,
+}
+
+impl Window {
+    /// Every finite or infinite magnitude, in 32768 bins; exact for bf16 values.
+    pub const ALL: Self = Self { low: 0, shift: 16, bins: 1 << 15 };
+
+    /// The first key above the window.
+    pub fn high(&self) -> u64 {
+        u64::from(self.low) + ((self.bins as u64) << self.shift)
+    }
+}
+
+/// Which elements of a delta survive trimming: the keys above `key`, and of those equal to it the
+/// ones at flat index `last` or before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The smallest key that is kept.
+    pub key: u32,
+    /// Flat index in the tensor of the last kept element with that key.
+    pub last: u64,
+}
+
+impl Cut {
+    /// Keeps everything.
+    pub const NONE: Self = Self { key: 0, last: u64::MAX };
+}
+
+/// A random drop, fixed by its key: element `i` is kept where the `i`-th draw is below `keep_below`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// Key of the counter-based generator: seed, tensor and model in one number.
+    pub key: u64,
+    /// Draws are 24-bit integers; this is `ceil(density * 2^24)`.
+    pub keep_below: u32,
+}
+
+impl Draw {
+    /// Keeps an element with probability `density`, which must be in `[0, 1]`.
+    pub fn new(key: u64, density: f64) -> Self {
+        Self { key, keep_below: (density * f64::from(1u32 << 24)).ceil() as u32 }
+    }
+}
+
+/// What [`Device::elect`] divides the sum of the agreeing deltas by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divisor {
+    /// Nothing: the weighted sum.
+    One,
+    /// The weights of the models that agree on the element; 1 where they sum to zero.
+    AgreeingWeights,
+}
+
+/// Whether all stored elements are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finiteness {
+    /// No NaN and no infinity.
+    Finite,
+    /// At least one NaN or infinity.
+    NonFinite,
+}
+
+/// The primitives. `Buf` is a block of f32 in the device's memory; two buffers that meet in one call
+/// have the same length, which callers guarantee.
+pub trait Device: Sync {
+    /// A block of f32.
+    type Buf: Send;
+
+    /// How many elements a block should have: cache-sized on a CPU, tens of millions on a GPU.
+    fn block_elements(&self) -> usize;
+
+    /// A block of zeros.
+    fn zeros(&self, len: usize) -> Result<Self::Buf, ExecError>;
+
+    /// Any floating dtype to f32; f64 rounds to nearest.
+    fn load(&self, x: Chunk<'_>) -> Result<Self::Buf, ExecError>;
+
+    /// `x - base`, rounded once.
+    fn delta(&self, x: Chunk<'_>, base: &Self::Buf) -> Result<Self::Buf, ExecError>;
+
+    /// `acc += w * x`, rounded after the product and after the sum.
+    fn add_scaled(&self, acc: &mut Self::Buf, w: f32, x: Chunk<'_>) -> Result<(), ExecError>;
+
+    /// `acc += w * x` for a block that is loaded already.
+    fn axpy(&self, acc: &mut Self::Buf, w: f32, x: &Self::Buf) -> Result<(), ExecError>;
+
+    /// `x *= factor`.
+    fn scale(&self, x: &mut Self::Buf, factor: f32) -> Result<(), ExecError>;
+
+    /// `x /= divisor`; not the same as scaling by the reciprocal.
+    fn divide(&self, x: &mut Self::Buf, divisor: f32) -> Result<(), ExecError>;
+
+    /// `acc += x`.
+    fn add(&self, acc: &mut Self::Buf, x: &Self::Buf) -> Result<(), ExecError>;
+
+    /// `x · y` of each line of `line` elements, the products exact and the sums in f64.
+    fn line_dots(&self, x: &Self::Buf, y: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;
+
+    /// `Σ|x|` of each line in f64.
+    fn line_abs_sums(&self, x: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;
+
+    /// Adds to `bins[b]` the number of elements with a key in bin `b` of `window`, and returns how
+    /// many elements lie above the window. NaN counts as above infinity.
+    fn abs_counts(&self, x: &Self::Buf, window: Window, bins: &mut [u32]) -> Result<u64, ExecError>;
+
+    /// For each line of `line` elements, how many have exactly this key.
+    fn equal_counts(&self, x: &Self::Buf, key: u32, line: usize) -> Result<Vec<u32>, ExecError>;
+
+    /// Sets to zero what `cut` drops. `first` is the flat index of the block's first element.
+    fn keep_largest(&self, x: &mut Self::Buf, cut: Cut, first: u64) -> Result<(), ExecError>;
+
+    /// Sets to zero what `draw` drops. `first` is the flat index of the block's first element.
+    fn keep_random(&self, x: &mut Self::Buf, draw: Draw, first: u64) -> Result<(), ExecError>;
+
+    /// The TIES vote (Yadav et al. 2023, section 3): of the weighted deltas `w_i * d_i`, an element
+    /// takes the sum of those whose sign is that of the sum of all; a zero sum counts as positive.
+    fn elect(&self, deltas: &[Self::Buf], weights: &[f32], divisor: Divisor) -> Result<Self::Buf, ExecError>;
+
+    /// f32 to `dtype`, to nearest, ties to even, into `dtype.size()` bytes an element.
+    fn store(&self, x: &Self::Buf, dtype: DType, out: &mut [u8]) -> Result<Finiteness, ExecError>;
+}

@@ -1,0 +1,117 @@
+//! Run-time choice of vector width for the kernels: the only place that asks what the CPU can do.
+//!
+//! Each kernel is one plain, inlined Rust function; it is compiled up to three times, for the build's
+//! own target, AVX2 and AVX-512, and the widest that the machine has is called. The arithmetic is the
+//! same in all three: vectors change how many elements are done at once, never an element's result.
+#![allow(unsafe_code)]
+
+/// What the machine offers beyond the build's own target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Level {
+    /// Nothing more.
+    Plain,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The widest level of this machine, or less if `GROWMERGE_SIMD` says `plain` or `avx2` (to test
+    /// what other machines do).
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let wanted = std::env::var("GROWMERGE_SIMD").unwrap_or_default();
+            let avx2 = std::arch::is_x86_feature_detected!("avx2");
+            let avx512 = std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512bw")
+                && std::arch::is_x86_feature_detected!("avx512dq")
+                && std::arch::is_x86_feature_detected!("avx512vl");
+            match wanted.as_str() {
+                "plain" => {}
+                _ if avx512 && wanted != "avx2" => return Self::Avx512,
+                _ if avx2 => return Self::Avx2,
+                _ => {}
+            }
+        }
+        Self::Plain
+    }
+
+    /// Every level that this machine can run, for tests.
+    #[cfg(test)]
+    pub(super) fn all() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        {
+            match Self::detect() {
+                Self::Plain => vec![Self::Plain],
+                Self::Avx2 => vec![Self::Plain, Self::Avx2],
+                Self::Avx512 => vec![Self::Plain, Self::Avx2, Self::Avx512],
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![Self::Plain]
+    }
+}
+
+/// Defines a function that runs a kernel at a given [`Level`].
+macro_rules! dispatch {
+    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)?;)*) => {$(
+        pub(super) fn $name(level: Level, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $ty),*) $(-> $ret)? {
+                    super::kernels::$name($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $ty),*) $(-> $ret)? {
+                    super::kernels::$name($($arg),*)
+                }
+                match level {
+                    // SAFETY: `Level::detect` returns Avx2 only where the CPU reports that feature.
+                    Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    // SAFETY: `Level::detect` returns Avx512 only where the CPU reports all four.
+                    Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    Level::Plain => {}
+                }
+            }
+            let _ = level;
+            super::kernels::$name($($arg),*)
+        }
+    )*};
+}
+
+dispatch! {
+    fn load_bf16(bytes: &[u8], out: &mut [f32]);
+    fn load_f16(bytes: &[u8], out: &mut [f32]);
+    fn load_f32(bytes: &[u8], out: &mut [f32]);
+    fn load_f64(bytes: &[u8], out: &mut [f32]);
+    fn delta_bf16(bytes: &[u8], base: &[f32], out: &mut [f32]);
+    fn delta_f16(bytes: &[u8], base: &[f32], out: &mut [f32]);
+    fn delta_f32(bytes: &[u8], base: &[f32], out: &mut [f32]);
+    fn delta_f64(bytes: &[u8], base: &[f32], out: &mut [f32]);
+    fn add_scaled_bf16(bytes: &[u8], w: f32, acc: &mut [f32]);
+    fn add_scaled_f16(bytes: &[u8], w: f32, acc: &mut [f32]);
+    fn add_scaled_f32(bytes: &[u8], w: f32, acc: &mut [f32]);
+    fn add_scaled_f64(bytes: &[u8], w: f32, acc: &mut [f32]);
+    fn axpy(acc: &mut [f32], w: f32, x: &[f32]);
+    fn scale(x: &mut [f32], factor: f32);
+    fn divide(x: &mut [f32], divisor: f32);
+    fn add(acc: &mut [f32], x: &[f32]);
+    fn dot(x: &[f32], y: &[f32]) -> f64;
+    fn abs_sum(x: &[f32]) -> f64;
+    fn abs_counts(x: &[f32], window: super::Window, bins: &mut [u32]) -> u64;
+    fn equal_count(x: &[f32], key: u32) -> u32;
+    fn keep_largest(x: &mut [f32], key: u32, equal_until: usize);
+    fn keep_random(x: &mut [f32], draw: super::Draw, first: u64);
+    fn elect(deltas: &[&[f32]], weights: &[f32], divisor: super::Divisor, out: &mut [f32]);
+    fn store_bf16(x: &[f32], out: &mut [u8]) -> super::Finiteness;
+    fn store_f16(x: &[f32], out: &mut [u8]) -> super::Finiteness;
+    fn store_f32(x: &[f32], out: &mut [u8]) -> super::Finiteness;
+    fn store_f64(x: &[f32], out: &mut [u8]) -> super::Finiteness;
+    fn finite_bf16(bytes: &[u8]) -> super::Finiteness;
+    fn finite_f16(bytes: &[u8]) -> super::Finiteness;
+    fn finite_f32(bytes: &[u8]) -> super::Finiteness;
+    fn finite_f64(bytes: &[u8]) -> super::Finiteness;
+}
