@@ -7,3 +7,4 @@ pub mod problem;
 
 pub mod checkpoint;
 pub mod device;
+pub mod method;

@@ -250,7 +250,8 @@ mod tests {
             let h = d.load(Chunk { dtype: DType::F16, bytes: &all }).unwrap();
             for bits in 0..=u16::MAX {
                 let (b, h) = (b.values()[bits as usize], h.values()[bits as usize]);
-                let (want_b, want_h) = (half::bf16::from_bits(bits).to_f32(), half::f16::from_bits(bits).to_f32());
+                let (want_b, want_h) =
+                    (half::bf16::from_bits(bits).to_f32(), half::f16::from_bits(bits).to_f32());
                 assert!(b.to_bits() == want_b.to_bits() || b.is_nan() && want_b.is_nan(), "{bits:04x}");
                 assert!(h.to_bits() == want_h.to_bits() || h.is_nan() && want_h.is_nan(), "{bits:04x}");
             }
@@ -354,7 +355,11 @@ mod tests {
         let key = |x: f32| x.abs().to_bits();
         for d in devices() {
             let b = buf(&d, &x);
-            for window in [Window::ALL, Window { low: key(0.25), shift: 0, bins: 1 }, Window { low: 1000, shift: 9, bins: 77 }] {
+            for window in [
+                Window::ALL,
+                Window { low: key(0.25), shift: 0, bins: 1 },
+                Window { low: 1000, shift: 9, bins: 77 },
+            ] {
                 let mut bins = vec![0; window.bins];
                 let above = d.abs_counts(&b, window, &mut bins).unwrap();
                 let mut want = vec![0; window.bins];

@@ -60,7 +60,10 @@ mod tests {
     fn known_answer_for_zero_counter_and_key() {
         // From the authors' Random123 distribution (kat_vectors, philox4x32 10).
         let c = wide(0, 0);
-        assert_eq!([c[0][0], c[1][0], c[2][0], c[3][0]], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            [c[0][0], c[1][0], c[2][0], c[3][0]],
+            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
+        );
     }
 
     #[test]

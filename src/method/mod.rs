@@ -1,0 +1,114 @@
+//! Merge methods: what exists, what parameters each takes, and its arithmetic.
+//!
+//! A method is a [`Method`] record, an [`Operator`] written once over the device primitives, and a
+//! line in [`METHODS`]. Help, the recipe schema, validation and the agreement tests follow from there.
+//! Methods know nothing of recipes, files or threads.
+
+mod args;
+mod dare_linear;
+mod dare_ties;
+mod deltas;
+mod linear;
+mod operator;
+mod param;
+mod passthrough;
+mod slerp;
+mod task_arithmetic;
+mod ties;
+
+use std::ops::RangeInclusive;
+
+pub use args::{Arg, Args, Invalid, Setup};
+pub use operator::{AbsSums, AnyOperator, Block, Measured, Operator, RunsOn, Stat, Sums};
+pub use param::{Fallback, Kind, Param, Scope};
+
+/// Every method, in the order in which `growmerge methods` lists them.
+pub static METHODS: &[&Method] = &[
+    &linear::METHOD,
+    &slerp::METHOD,
+    &task_arithmetic::METHOD,
+    &ties::METHOD,
+    &dare_linear::METHOD,
+    &dare_ties::METHOD,
+    &passthrough::METHOD,
+];
+
+/// Methods of mergekit that are still to come, so that a recipe that names one gets a true answer.
+pub static LATER: &[&str] = &[
+    "nuslerp",
+    "multislerp",
+    "karcher",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "della",
+    "della_linear",
+    "sce",
+    "model_stock",
+    "nearswap",
+    "ram",
+    "ramplus_tl",
+    "arcee_fusion",
+];
+
+/// What a method makes of `base_model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// A base, if given, is one more input, behind the models.
+    Joins,
+    /// A base is required and is the first of the inputs.
+    First,
+    /// A base is required; the models' differences from it are merged and added to it.
+    Reference,
+}
+
+/// One merge method: its description and the function that turns resolved parameters into arithmetic.
+#[derive(Debug)]
+pub struct Method {
+    /// As in a recipe's `merge_method`.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Where it comes from.
+    pub paper: &'static str,
+    /// The role of `base_model`.
+    pub base: Base,
+    /// How many inputs: for [`Base::Reference`] without the base, otherwise with it.
+    pub inputs: RangeInclusive<usize>,
+    /// Every parameter that it accepts.
+    pub params: &'static [&'static Param],
+    /// Parameters of one tensor → arithmetic for that tensor.
+    pub prepare: fn(&Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid>,
+}
+
+impl Method {
+    /// The method of that name.
+    pub fn named(name: &str) -> Option<&'static Method> {
+        METHODS.iter().copied().find(|m| m.name == name)
+    }
+
+    /// The parameter of that name.
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params.iter().copied().find(|p| p.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_none_is_both_here_and_to_come() {
+        for (i, m) in METHODS.iter().enumerate() {
+            assert!(METHODS.iter().skip(i + 1).all(|other| other.name != m.name));
+            assert!(!LATER.contains(&m.name), "{} exists", m.name);
+            for (i, p) in m.params.iter().enumerate() {
+                assert!(
+                    m.params.iter().skip(i + 1).all(|other| other.name != p.name),
+                    "{} {}",
+                    m.name,
+                    p.name
+                );
+            }
+        }
+    }
+}

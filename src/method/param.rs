@@ -1,0 +1,130 @@
+//! The parameters that methods take: name, scope, range and default, each stated once.
+
+/// Whether a parameter has one value for a tensor or one for each of its models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Looked up for each model: its own `parameters` first.
+    Model,
+    /// Looked up without a model: `parameters` of the slice, then of the recipe.
+    Global,
+}
+
+/// Which values are allowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Any finite number.
+    Number,
+    /// A number in `[0, 1]`.
+    Fraction,
+    /// `true` or `false` (1 or 0).
+    Switch,
+    /// One of these words; `false` stands for the first, `true` for the second.
+    Choice(&'static [&'static str]),
+}
+
+/// What holds when a recipe does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fallback {
+    /// A recipe must say.
+    Required,
+    /// This number (of a switch: 1 or 0; of a choice: the word's position).
+    Value(f64),
+    /// Nothing: the method does without.
+    Absent,
+}
+
+/// One parameter.
+#[derive(Debug, PartialEq)]
+pub struct Param {
+    /// As in a recipe.
+    pub name: &'static str,
+    /// Per model or for all.
+    pub scope: Scope,
+    /// Allowed values.
+    pub kind: Kind,
+    /// Default.
+    pub fallback: Fallback,
+    /// One line for help and schema.
+    pub doc: &'static str,
+}
+
+impl Param {
+    const fn new(
+        name: &'static str,
+        scope: Scope,
+        kind: Kind,
+        fallback: Fallback,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, scope, kind, fallback, doc }
+    }
+
+    /// The default in words.
+    pub fn default_text(&self) -> String {
+        match (self.fallback, self.kind) {
+            (Fallback::Required, _) => "required".into(),
+            (Fallback::Absent, _) => "none".into(),
+            (Fallback::Value(v), Kind::Switch) => (v != 0.0).to_string(),
+            (Fallback::Value(v), Kind::Choice(words)) => (*words.get(v as usize).unwrap_or(&"")).into(),
+            (Fallback::Value(v), _) => v.to_string(),
+        }
+    }
+
+    /// The allowed values in words.
+    pub fn kind_text(&self) -> String {
+        match self.kind {
+            Kind::Number => "number".into(),
+            Kind::Fraction => "number in [0, 1]".into(),
+            Kind::Switch => "true or false".into(),
+            Kind::Choice(words) => words.join(", "),
+        }
+    }
+}
+
+use Fallback::{Absent, Required, Value};
+use Kind::{Choice, Fraction, Number, Switch};
+use Scope::{Global, Model};
+
+pub(super) static WEIGHT: Param =
+    Param::new("weight", Model, Number, Required, "how much of the model, or of its difference, goes in");
+pub(super) static SCALE: Param = Param::new("scale", Model, Number, Absent, "factor on the copied tensor");
+pub(super) static DENSITY: Param =
+    Param::new("density", Model, Fraction, Value(1.0), "share of each difference that is kept");
+pub(super) static UNUSED_DENSITY: Param = Param::new(
+    "density",
+    Model,
+    Fraction,
+    Value(1.0),
+    "accepted for mergekit's sake, without effect: this method drops nothing",
+);
+pub(super) static T: Param =
+    Param::new("t", Global, Number, Required, "position between base (0) and the other model (1)");
+pub(super) static LAMBDA: Param =
+    Param::new("lambda", Global, Number, Value(1.0), "factor on the merged difference");
+pub(super) static NORMALIZE: Param =
+    Param::new("normalize", Global, Switch, Value(1.0), "divide by the sum of the weights");
+pub(super) static NORMALIZE_OFF: Param =
+    Param::new("normalize", Global, Switch, Value(0.0), "divide by the sum of the weights");
+pub(super) static INT8_MASK: Param = Param::new(
+    "int8_mask",
+    Global,
+    Switch,
+    Value(0.0),
+    "accepted for mergekit's sake, without effect: it saves memory there and changes no number",
+);
+pub(super) static UNUSED_RESCALE: Param = Param::new(
+    "rescale",
+    Global,
+    Switch,
+    Value(0.0),
+    "accepted for mergekit's sake, without effect: this method drops nothing",
+);
+
+/// How kept elements make up for dropped ones; words and positions belong together.
+pub(super) const RESCALE_WORDS: &[&str] = &["none", "l1", "density"];
+const RESCALE_DOC: &str = "make up for dropped elements: l1 keeps each difference's sum of magnitudes \
+    (mergekit's rule, also `true`), density divides by the density (the DARE paper's), none or `false` neither";
+pub(super) static RESCALE: Param =
+    Param::new("rescale", Global, Choice(RESCALE_WORDS), Value(1.0), RESCALE_DOC);
+pub(super) static RESCALE_OFF: Param =
+    Param::new("rescale", Global, Choice(RESCALE_WORDS), Value(0.0), RESCALE_DOC);
