@@ -1,10 +1,13 @@
 //! `growmerge` merges language-model checkpoints: a mergekit recipe in, a merged checkpoint out.
 //!
 //! Data moves one way, and each stage has one type that only the previous step can make:
-//! recipe (words) → inputs (headers) → plan (jobs) → draft (bytes in place) → finished checkpoint.
+//! [`recipe`] (words) → [`plan`] (jobs, from headers alone) → [`execute`] (blocks) → write (bytes in place).
 
-pub mod problem;
-
+pub mod arch;
 pub mod checkpoint;
 pub mod device;
+pub mod execute;
 pub mod method;
+pub mod plan;
+pub mod problem;
+pub mod recipe;

@@ -1,0 +1,101 @@
+//! Runs the jobs of a plan: statistics first where a method needs them, then the merge, unit by unit.
+//!
+//! A *unit* is a fixed run of [`UNIT`] elements of one tensor. A worker does everything with a unit
+//! while it is in the cache: check and sum the inputs, merge them block by block, write the result.
+//! Workers take units of different tensors as long as there are tensors, then help each other, so
+//! that reading, computing, hashing and writing overlap and one huge tensor does not end up on one
+//! core. Only the hash of a tensor must see its units in order; units that are early wait for it.
+
+mod board;
+mod cut;
+mod measure;
+mod run;
+
+use std::sync::atomic::AtomicBool;
+
+use sha2::Sha256;
+use sha2::digest::Output;
+
+use crate::device::cpu::Cpu;
+use crate::device::{Device, LINE};
+use crate::method::{AnyOperator, RunsOn};
+use crate::plan::{Plan, Source};
+use crate::problem::{Error, ExecError};
+use crate::recipe::NonFinite;
+
+/// Elements in a unit. Part of the numbers' definition: sums over a tensor add units in order.
+pub const UNIT: usize = 128 * LINE;
+
+/// Where merged bytes go: files, or memory.
+pub trait Sink: Sync {
+    /// Takes bytes of a job's tensor from byte `at` on. Called from many threads, in any order, once
+    /// for each byte.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError>;
+
+    /// The tensor is complete.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    fn seal(&self, job: usize, sealed: Sealed) -> Result<(), ExecError>;
+}
+
+/// What is known of a tensor when its last byte was written.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Of the tensor's bytes in the output.
+    pub sha256: Output<Sha256>,
+    /// CRC-64/NVME of the bytes of each source, as they were read.
+    pub inputs: Vec<(Source, u64)>,
+}
+
+/// How to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Worker threads, at least 1.
+    pub threads: usize,
+    /// What to do about NaN and infinity.
+    pub non_finite: NonFinite,
+    /// Set from outside to stop between two units.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Is told how far the work is.
+pub trait Observer: Sync {
+    /// This many bytes of input were dealt with; over a run they add up to [`total_bytes`].
+    fn advance(&self, bytes: u64);
+}
+
+/// Input bytes that jobs read, passes included.
+pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
+    jobs.iter().map(|j| &plan.jobs[*j]).map(|j| j.input_bytes(&plan.inputs) * j.passes()).sum()
+}
+
+/// Merges the tensors `jobs` of a plan.
+///
+/// # Errors
+/// [`Error::Input`] for NaN or infinity in an input or the result, [`Error::Exec`] for the machine.
+pub fn run<D: Device>(
+    device: &D,
+    plan: &Plan,
+    jobs: &[usize],
+    options: &Options<'_>,
+    sink: &dyn Sink,
+    observer: &dyn Observer,
+) -> Result<(), Error>
+where
+    dyn AnyOperator: RunsOn<D>,
+{
+    let threads = options.threads.max(1);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("merge-{i}"))
+        .build()
+        .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
+    let context = run::Context { device, host: Cpu::new(), plan, options, sink, observer };
+    let board = board::Board::new(plan, jobs, threads);
+    pool.broadcast(|_| board.work(&context));
+    board.finish()
+}

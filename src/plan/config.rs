@@ -1,0 +1,94 @@
+//! `config.json` of the output, and what the inputs' configs disagree about.
+
+use serde_json::{Value, json};
+
+use super::Job;
+use super::segment::Segment;
+use crate::checkpoint::Checkpoint;
+use crate::problem::{Problem, Problems};
+
+/// Keys that change what the weights mean; shapes alone do not show a difference in them.
+const MEANING: &[&str] = &[
+    "model_type",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rms_norm_eps",
+    "rope_theta",
+    "rope_parameters",
+    "rope_scaling",
+    "tie_word_embeddings",
+    "lm_head_normalization_factor",
+    "bos_token_id",
+    "eos_token_id",
+];
+
+/// Where configs keep the number of layers.
+const LAYER_COUNT: &[&str] = &["num_hidden_layers", "num_layers", "n_layer", "n_layers"];
+
+/// The donor's config with the dtype and, for slices, the layers of the output.
+pub(super) fn config(donor: &Checkpoint, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
+    let mut config = donor.config()?.clone();
+    let floats = jobs.iter().map(|j| j.dtype).filter(|d| d.is_mergeable());
+    // The type of most elements is what loaders ask for.
+    let dtype = floats
+        .max_by_key(|d| jobs.iter().filter(|j| j.dtype == *d).map(|j| j.elements() as u64).sum::<u64>());
+    if let (Some(dtype), Some(map)) = (dtype, config.as_object_mut()) {
+        let old_name = map.contains_key("torch_dtype");
+        if old_name {
+            map.insert("torch_dtype".into(), json!(dtype.torch_name()));
+        }
+        if !old_name || map.contains_key("dtype") {
+            map.insert("dtype".into(), json!(dtype.torch_name()));
+        }
+    }
+    if let Some(slices) = slices {
+        set_layers(&mut config, slices);
+    }
+    Some(config)
+}
+
+/// Layer count and the list of layer kinds, at the top or in `text_config`.
+fn set_layers(config: &mut Value, slices: &[Segment<'_>]) {
+    let layers: Vec<usize> =
+        slices.iter().filter_map(|s| s.sources.first()).flat_map(|s| s.layers.clone()).collect();
+    let nested = config.get("text_config").is_some_and(|t| LAYER_COUNT.iter().any(|k| t.get(k).is_some()));
+    let Some(map) =
+        (if nested { config.get_mut("text_config") } else { Some(config) }).and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    let key = LAYER_COUNT.iter().find(|k| map.contains_key(**k)).unwrap_or(&LAYER_COUNT[0]);
+    map.insert((*key).into(), json!(layers.len()));
+    if let Some(Value::Array(kinds)) = map.get("layer_types") {
+        let kinds: Vec<Value> = layers.iter().filter_map(|l| kinds.get(*l).cloned()).collect();
+        map.insert("layer_types".into(), Value::Array(kinds));
+    }
+}
+
+/// Warns where an input's config gives its weights another meaning than the donor's does.
+pub(super) fn compare(inputs: &[Checkpoint], donor: usize, problems: &mut Problems) {
+    let Some(reference) = inputs[donor].config() else { return };
+    for (i, input) in inputs.iter().enumerate() {
+        let Some(config) = input.config().filter(|_| i != donor) else { continue };
+        for key in MEANING {
+            let (ours, theirs) = (reference.get(key), config.get(key));
+            if ours != theirs && (ours.is_some() && theirs.is_some()) {
+                let show = |v: Option<&Value>| v.map(Value::to_string).unwrap_or_default();
+                problems.push(
+                    Problem::warning(
+                        input.name(),
+                        format!(
+                            "config.json has {key} = {}, but {} has {}",
+                            show(theirs),
+                            inputs[donor].name(),
+                            show(ours)
+                        ),
+                    )
+                    .hint("the output gets the latter; the models may not be comparable"),
+                );
+            }
+        }
+    }
+}

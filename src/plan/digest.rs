@@ -1,0 +1,73 @@
+//! One number for everything that decides the output.
+
+use std::time::UNIX_EPOCH;
+
+use sha2::{Digest, Sha256};
+
+use super::{Job, Layout, Work};
+use crate::checkpoint::Checkpoint;
+use crate::execute::UNIT;
+use crate::method::Method;
+use crate::recipe::NonFinite;
+
+/// Changes whenever the same plan would give other bytes.
+const NUMBERS: &str = "growmerge numbers 1";
+
+/// Hex SHA-256 over method, seed, jobs, layout and the identity of the inputs: their headers, lengths
+/// and times of change, but not their weights.
+pub(super) fn digest(
+    method: &Method,
+    inputs: &[Checkpoint],
+    jobs: &[Job],
+    layout: &Layout,
+    seed: u64,
+    non_finite: NonFinite,
+) -> String {
+    let mut hash = Fields(Sha256::new());
+    hash.text(NUMBERS).number(UNIT as u64).text(method.name).number(seed).text(&format!("{non_finite:?}"));
+    for file in inputs.iter().flat_map(Checkpoint::files) {
+        let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        hash.bytes(&file.header).number(file.len).number(changed.as_nanos() as u64);
+    }
+    for job in jobs {
+        hash.text(&job.name).text(job.dtype.name());
+        hash.text(match job.work {
+            Work::Copy(_) => "copy",
+            Work::Merge(_) => "merge",
+        });
+        for source in job.sources() {
+            hash.number(source.input as u64).text(&source.info(inputs).name);
+        }
+        for args in std::iter::once(&job.global).chain(&job.per_model) {
+            hash.text(&serde_json::to_string(args).unwrap_or_default());
+        }
+    }
+    for shard in &layout.shards {
+        hash.text(&shard.file).bytes(&shard.header);
+    }
+    hex(&hash.0.finalize())
+}
+
+struct Fields(Sha256);
+
+impl Fields {
+    /// Length first, so that neighbouring fields cannot run into each other.
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.bytes(text.as_bytes())
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.bytes(&number.to_le_bytes())
+    }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,112 @@
+//! What a merge will do, decided before the first weight is read.
+//!
+//! [`Plan::build`] turns a recipe and opened inputs into jobs, one for each output tensor, with every
+//! name looked up, every shape compared, every parameter resolved and every byte of the output placed.
+//! What can fail by the user's fault fails here, all of it at once.
+
+mod build;
+mod companions;
+mod config;
+mod digest;
+mod job;
+mod layout;
+mod params;
+mod print;
+mod segment;
+
+use std::path::PathBuf;
+
+pub use companions::Companion;
+pub use job::{Job, Source, Work};
+pub use layout::{Layout, Place, Shard};
+
+use crate::checkpoint::{Checkpoint, DType};
+use crate::method::Method;
+use crate::problem::Problems;
+use crate::recipe::{NonFinite, Recipe};
+
+/// Choices that are not in the recipe.
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// Seed of all random draws.
+    pub seed: u64,
+    /// Element type of the output, over the recipe's own.
+    pub dtype: Option<DType>,
+    /// Largest shard in bytes; a larger tensor gets a shard of its own.
+    pub shard_size: u64,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { seed: 0, dtype: None, shard_size: 5_000_000_000 }
+    }
+}
+
+/// A tensor of an input that no output tensor is made from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// The model as the recipe names it.
+    pub model: String,
+    /// The tensor.
+    pub tensor: String,
+    /// Why.
+    pub why: String,
+}
+
+/// A merge, fully resolved. Only [`Plan::build`] makes one, and it does not change afterwards.
+#[derive(Debug)]
+pub struct Plan {
+    /// The method.
+    pub method: &'static Method,
+    /// Every model that is read, in the order of the recipe.
+    pub inputs: Vec<Checkpoint>,
+    /// Position in `inputs` of the base, if the recipe names one.
+    pub base: Option<usize>,
+    /// Position in `inputs` of the model that config and tokenizer are taken from.
+    pub donor: usize,
+    /// One for each output tensor, sorted by name.
+    pub jobs: Vec<Job>,
+    /// Where each job's bytes go.
+    pub layout: Layout,
+    /// Input tensors that are not used.
+    pub left_out: Vec<LeftOut>,
+    /// `config.json` of the output, if the donor has one.
+    pub config: Option<serde_json::Value>,
+    /// Files that are carried over from the donor: tokenizer, generation config, code named by `auto_map`.
+    pub companions: Vec<Companion>,
+    /// What the user should know.
+    pub warnings: Problems,
+    /// What to do about NaN and infinity.
+    pub non_finite: NonFinite,
+    /// Seed of all random draws.
+    pub seed: u64,
+    /// The recipe's file name and text.
+    pub recipe: (String, String),
+    /// SHA-256 of everything that decides the output, in hex: same digest, same bytes.
+    pub digest: String,
+}
+
+impl Plan {
+    /// Opens the inputs that a recipe names and resolves everything.
+    ///
+    /// # Errors
+    /// Every problem of the recipe and of its inputs that can be found without reading weights.
+    pub fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Self, Problems> {
+        build::build(recipe, options)
+    }
+
+    /// Where the inputs are.
+    pub fn input_folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.inputs.iter().map(|i| i.folder().to_owned())
+    }
+
+    /// Bytes of all output tensors.
+    pub fn output_bytes(&self) -> u64 {
+        self.jobs.iter().map(Job::bytes).sum()
+    }
+
+    /// Parameters of the merged model.
+    pub fn parameters(&self) -> u64 {
+        self.jobs.iter().map(|j| j.elements() as u64).sum()
+    }
+}

@@ -1,0 +1,223 @@
+//! Parameters: which names a recipe may use, and the value of each for one tensor.
+
+use std::collections::BTreeMap;
+
+use super::segment::Segment;
+use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
+use crate::problem::{Problem, Problems};
+use crate::recipe::{Assembly, Located, Profile, Recipe, Setting, Settings, Value};
+
+/// Parameters of mergekit's other methods: without effect here, but no typing slip.
+const FOREIGN: &[&str] = &[
+    "weight",
+    "density",
+    "t",
+    "normalize",
+    "rescale",
+    "lambda",
+    "int8_mask",
+    "gamma",
+    "epsilon",
+    "scale",
+    "nuslerp_flatten",
+    "nuslerp_row_wise",
+    "normalize_weights",
+    "eps",
+    "max_iter",
+    "tol",
+    "select_topk",
+    "r",
+    "alpha",
+    "filter_wise",
+];
+
+/// Checks every name and every written value, wherever in the recipe it stands.
+pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
+    let mut level = |settings: &Settings, of_model: bool| {
+        for (name, setting) in settings.iter() {
+            let Some(param) = method.param(name) else {
+                problems.push(unknown(name, setting, method));
+                continue;
+            };
+            if of_model && param.scope == Scope::Global {
+                problems.push(
+                    setting
+                        .place
+                        .warning(format!(
+                            "`{name}` of method `{}` is not looked up for single models",
+                            method.name
+                        ))
+                        .hint("put it under `parameters:` of the recipe or of the slice"),
+                );
+                continue;
+            }
+            for value in written(&setting.value) {
+                if let Err(what) = arg(param, value) {
+                    problems.push(setting.place.problem(format!("`{name}` {what}")));
+                }
+            }
+        }
+    };
+    level(&recipe.parameters, false);
+    match &recipe.assembly {
+        Assembly::Models(entries) => entries.iter().for_each(|e| level(&e.parameters, true)),
+        Assembly::Slices(slices) => {
+            for slice in slices {
+                level(&slice.parameters, false);
+                slice.sources.iter().for_each(|s| level(&s.parameters, true));
+            }
+        }
+    }
+}
+
+/// A slip is an error; a parameter that mergekit would quietly ignore is a warning.
+fn unknown(name: &str, setting: &Located<Setting>, method: &Method) -> Problem {
+    let what = format!("method `{}` has no parameter `{name}`", method.name);
+    let known = method.params.iter().map(|p| p.name);
+    let elsewhere = METHODS.iter().any(|m| m.param(name).is_some()) || FOREIGN.contains(&name);
+    let near = crate::problem::nearest(name, known.clone().chain(FOREIGN.iter().copied()));
+    if elsewhere || near.is_none() {
+        return setting
+            .place
+            .warning(what)
+            .hint(format!("it has no effect; known are: {}", known.collect::<Vec<_>>().join(", ")));
+    }
+    setting.place.problem(what).did_you_mean(name, known.chain(FOREIGN.iter().copied()))
+}
+
+/// Every value that a setting spells out.
+fn written(setting: &Setting) -> Vec<&Value> {
+    match setting {
+        Setting::Constant(v) => vec![v],
+        Setting::Ramp(list) => list.iter().collect(),
+        Setting::Rules(rules) => rules
+            .iter()
+            .flat_map(|r| match &r.value {
+                Profile::Constant(v) => vec![v],
+                Profile::Ramp(list) => list.iter().collect(),
+            })
+            .collect(),
+    }
+}
+
+/// A written value as the parameter understands it.
+fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
+    match (param.kind, value) {
+        (Kind::Number, Value::Number(x)) => Ok(Arg::Number(*x)),
+        (Kind::Fraction, Value::Number(x)) if (0.0..=1.0).contains(x) => Ok(Arg::Number(*x)),
+        (Kind::Switch, Value::Number(x)) if *x == 0.0 || *x == 1.0 => Ok(Arg::Number(*x)),
+        (Kind::Choice(words), Value::Number(x)) if *x == 0.0 || *x == 1.0 => {
+            words.get(*x as usize).map(|w| Arg::Word(w)).ok_or_else(|| "has no words".into())
+        }
+        (Kind::Choice(words), Value::Word(word)) => match words.iter().find(|w| *w == word) {
+            Some(word) => Ok(Arg::Word(word)),
+            None => Err(format!("must be one of {}, not `{word}`", words.join(", "))),
+        },
+        (_, Value::Number(x)) => Err(format!("must be a {}, not {x}", param.kind_text())),
+        (_, Value::Word(word)) => Err(format!("must be a {}, not `{word}`", param.kind_text())),
+    }
+}
+
+/// A parameter that a tensor needs and nobody gave; for the report, how often.
+#[derive(Debug, Default)]
+pub(super) struct Missing(BTreeMap<(&'static str, String), (String, usize)>);
+
+impl Missing {
+    fn add(&mut self, param: &Param, model: &str, tensor: &str) {
+        let entry = self.0.entry((param.name, model.to_owned())).or_insert_with(|| (tensor.to_owned(), 0));
+        entry.1 += 1;
+    }
+
+    /// One problem for each parameter and model.
+    pub(super) fn report(self, recipe: &Recipe, problems: &mut Problems) {
+        for ((param, model), (tensor, count)) in self.0 {
+            let whom = if model.is_empty() { String::new() } else { format!(" for model {model}") };
+            let more = match count {
+                1 => format!("tensor {tensor}"),
+                n => format!("tensor {tensor} and {} more", n - 1),
+            };
+            let is_base = recipe.base_model.as_ref().is_some_and(|b| b.value.to_string() == model);
+            let hint = match (is_base, model.is_empty()) {
+                (true, _) => {
+                    "with this method `base_model` is one more input: give it the parameter under `models:`, \
+                     set one for all under the top-level `parameters:`, or leave `base_model` out"
+                }
+                (_, true) => "set it under the top-level `parameters:`",
+                _ => "set it under the model's `parameters:`, or for all under the top-level `parameters:`",
+            };
+            problems
+                .push(recipe.method.place.problem(format!("`{param}` is missing{whom} ({more})")).hint(hint));
+        }
+    }
+}
+
+/// Where a tensor stands, for looking parameters up.
+pub(super) struct Position<'a> {
+    /// Depth in its slice, from 0 to 1.
+    pub(super) t: f64,
+    /// Name in the output.
+    pub(super) tensor: &'a str,
+}
+
+/// Global parameters for one tensor: the slice's, then the recipe's, then the default.
+pub(super) fn global(
+    recipe: &Recipe,
+    method: &Method,
+    segment: &Segment<'_>,
+    at: &Position<'_>,
+    missing: &mut Missing,
+) -> Args {
+    let levels = [segment.parameters, Some(&recipe.parameters)];
+    resolve(method, Scope::Global, &levels, at.t, at.tensor, |param| missing.add(param, "", at.tensor))
+}
+
+/// Parameters of one model: its own, the slice's, the recipe's, the default. Filters are held against
+/// the name of the model's own tensor.
+pub(super) fn per_model(
+    recipe: &Recipe,
+    method: &Method,
+    segment: &Segment<'_>,
+    source: usize,
+    at: &Position<'_>,
+    input: (&str, &str),
+    missing: &mut Missing,
+) -> Args {
+    let (model, input_tensor) = input;
+    let own = segment.sources.get(source).and_then(|s| s.parameters);
+    let levels = [own, segment.parameters, Some(&recipe.parameters)];
+    resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
+}
+
+fn resolve(
+    method: &Method,
+    scope: Scope,
+    levels: &[Option<&Settings>],
+    t: f64,
+    tensor: &str,
+    mut missing: impl FnMut(&Param),
+) -> Args {
+    let mut args = Args::default();
+    for param in method.params.iter().filter(|p| p.scope == scope) {
+        let found =
+            levels.iter().flatten().filter_map(|s| s.get(param.name)).find_map(|s| s.value.at(t, tensor));
+        let value = match (found, param.fallback) {
+            // Written values were checked; only what lies between two of a ramp can still be out of kind.
+            (Some(value), _) => arg(param, &value).ok(),
+            (None, Fallback::Value(_) | Fallback::Absent) => default(param),
+            (None, Fallback::Required) => None,
+        };
+        match value {
+            Some(value) => args.set(param, value),
+            None if param.fallback == Fallback::Absent => {}
+            None => missing(param),
+        }
+    }
+    args
+}
+
+fn default(param: &Param) -> Option<Arg> {
+    match param.fallback {
+        Fallback::Value(v) => arg(param, &Value::Number(v)).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,107 @@
+//! Every key of the recipe language, in one visible list: the reader, the schema and "did you mean" use it.
+
+/// Where a key may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// At the top.
+    Recipe,
+    /// In an entry of `models`.
+    Model,
+    /// In an entry of `slices`.
+    Slice,
+    /// In an entry of a slice's `sources`.
+    Source,
+    /// In a rule of a parameter.
+    Rule,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Read.
+    Supported,
+    /// Accepted, but without effect, as in mergekit.
+    NoEffect,
+    /// mergekit has it, growmerge does not yet: refused by name.
+    Later,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// Where it stands.
+    pub level: Level,
+    /// As written.
+    pub name: &'static str,
+    /// What becomes of it.
+    pub status: Status,
+    /// One line for the schema.
+    pub doc: &'static str,
+}
+
+const fn key(level: Level, name: &'static str, status: Status, doc: &'static str) -> Key {
+    Key { level, name, status, doc }
+}
+
+use Level::{Model, Recipe, Rule, Slice, Source};
+use Status::{Later, NoEffect, Supported};
+
+/// All keys.
+pub static KEYS: &[Key] = &[
+    key(Recipe, "merge_method", Supported, "the method; `growmerge methods` lists them"),
+    key(Recipe, "models", Supported, "whole models that are merged over each other"),
+    key(Recipe, "slices", Supported, "output layers put together from layers of models"),
+    key(
+        Recipe,
+        "base_model",
+        Supported,
+        "the model that differences are taken from; gives config and tokenizer",
+    ),
+    key(Recipe, "parameters", Supported, "parameters for all models and layers"),
+    key(Recipe, "dtype", Supported, "element type of the output: bfloat16, float16 or float32"),
+    key(Recipe, "out_dtype", Supported, "element type of the output, over `dtype`"),
+    key(Recipe, "name", Supported, "a name for the merged model, used in its card"),
+    key(Recipe, "non_finite", Supported, "refuse (default) or allow NaN and infinity; not in mergekit"),
+    key(Recipe, "modules", Later, "several modules with assemblies of their own"),
+    key(Recipe, "tokenizer", Later, "how vocabularies are merged"),
+    key(Recipe, "tokenizer_source", Later, "whose vocabulary the output gets"),
+    key(Recipe, "chat_template", Later, "chat template of the output"),
+    key(Model, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
+    key(Model, "parameters", Supported, "parameters of this model"),
+    key(Slice, "sources", Supported, "what is merged into these layers"),
+    key(Slice, "base_model", Supported, "a base for this slice only"),
+    key(Slice, "parameters", Supported, "parameters for this slice"),
+    key(Slice, "residual_weight", NoEffect, "read by mergekit and never used"),
+    key(Source, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
+    key(Source, "layer_range", Supported, "[first, end): layers of that model, counted from 0"),
+    key(Source, "parameters", Supported, "parameters of this source"),
+    key(Rule, "filter", Supported, "part of a tensor name, or `*`; the first rule that matches decides"),
+    key(Rule, "value", Supported, "a number, or numbers spread over the layers"),
+];
+
+/// The keys of a level.
+pub(super) fn at(level: Level) -> impl Iterator<Item = &'static Key> + Clone {
+    KEYS.iter().filter(move |k| k.level == level)
+}
+
+/// Names that belong under `parameters:`; beside it they would have no effect.
+pub(super) const PARAMETERS: &[&str] = &[
+    "weight",
+    "density",
+    "t",
+    "normalize",
+    "rescale",
+    "lambda",
+    "int8_mask",
+    "gamma",
+    "epsilon",
+    "scale",
+    "nuslerp_flatten",
+    "nuslerp_row_wise",
+    "normalize_weights",
+    "eps",
+    "max_iter",
+    "tol",
+    "select_topk",
+    "filter_wise",
+];
