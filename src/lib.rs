@@ -11,3 +11,7 @@ pub mod method;
 pub mod plan;
 pub mod problem;
 pub mod recipe;
+mod schema;
+pub mod write;
+
+pub use schema::recipe_schema;

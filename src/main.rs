@@ -1,2 +1,9 @@
-//! The command `growmerge`.
-fn main() {}
+//! The command `growmerge`: a table of contents; each subcommand is a file in `cli/`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

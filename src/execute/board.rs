@@ -11,13 +11,15 @@ use crate::method::{AnyOperator, RunsOn};
 use crate::plan::Plan;
 use crate::problem::{Error, ExecError};
 
+/// How far a tensor's merge may run ahead of its hash, in units. A hash keeps up with about two
+/// workers, so more would only fill memory.
+pub(super) const AHEAD: usize = 4;
+
 /// The shared list of work.
 pub(super) struct Board<'a> {
     state: Mutex<State<'a>>,
     /// Signalled when there may be new units, or nothing left to wait for.
     changed: Condvar,
-    /// How far a tensor's merge may run ahead of its hash, in units.
-    ahead: usize,
 }
 
 struct State<'a> {
@@ -53,8 +55,8 @@ enum Task<'a> {
 }
 
 impl<'a> Active<'a> {
-    fn available(&self, ahead: usize) -> bool {
-        let waits = self.pass == Pass::Merge && self.next >= self.run.hashed.load(Ordering::Acquire) + ahead;
+    fn available(&self) -> bool {
+        let waits = self.pass == Pass::Merge && self.next >= self.run.hashed.load(Ordering::Acquire) + AHEAD;
         self.next < self.run.units && !waits
     }
 
@@ -69,13 +71,13 @@ impl<'a> Active<'a> {
 }
 
 impl<'a> Board<'a> {
-    pub(super) fn new(plan: &Plan, jobs: &[usize], threads: usize) -> Self {
+    pub(super) fn new(plan: &Plan, jobs: &[usize]) -> Self {
         let mut fresh: Vec<usize> = jobs.to_vec();
         let cost = |j: &usize| plan.jobs[*j].input_bytes(&plan.inputs) * plan.jobs[*j].passes();
         fresh.sort_by_key(|j| std::cmp::Reverse(cost(j)));
         let state =
             State { fresh: fresh.into(), running: Vec::new(), opening: 0, failed: None, buffers: Vec::new() };
-        Self { state: Mutex::new(state), changed: Condvar::new(), ahead: threads + 2 }
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
@@ -120,7 +122,7 @@ impl<'a> Board<'a> {
             if state.failed.is_some() {
                 return None;
             }
-            let own = state.running.iter_mut().find(|a| Some(a.run.index) == last && a.available(self.ahead));
+            let own = state.running.iter_mut().find(|a| Some(a.run.index) == last && a.available());
             if let Some(active) = own {
                 return Some(active.take());
             }
@@ -128,7 +130,7 @@ impl<'a> Board<'a> {
                 state.opening += 1;
                 return Some(Task::Open(job));
             }
-            let open = state.running.iter_mut().filter(|a| a.available(self.ahead));
+            let open = state.running.iter_mut().filter(|a| a.available());
             if let Some(active) = open.max_by_key(|a| a.run.units - a.next) {
                 return Some(active.take());
             }

@@ -73,6 +73,20 @@ pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
     jobs.iter().map(|j| &plan.jobs[*j]).map(|j| j.input_bytes(&plan.inputs) * j.passes()).sum()
 }
 
+/// An upper bound of the memory that a run allocates, in bytes: blocks, counters and output units.
+/// Mapped inputs are not counted; the system takes their pages back when it needs them.
+pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
+    let models = plan.jobs.iter().map(|j| j.sources().count()).max().unwrap_or(0);
+    let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
+    let counts = plan.jobs.iter().any(|j| j.passes() > 2);
+    let blocks = (2 * models + 4) * block_elements * 4;
+    // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
+    let counters = if counts { models.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
+    // A unit in work, and those that wait for their turn to be hashed.
+    let units = (1 + board::AHEAD) * UNIT * width;
+    (threads * (blocks + counters + units) + (8 << 20)) as u64
+}
+
 /// Merges the tensors `jobs` of a plan.
 ///
 /// # Errors
@@ -95,7 +109,7 @@ where
         .build()
         .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     let context = run::Context { device, host: Cpu::new(), plan, options, sink, observer };
-    let board = board::Board::new(plan, jobs, threads);
+    let board = board::Board::new(plan, jobs);
     pool.broadcast(|_| board.work(&context));
     board.finish()
 }

@@ -10,7 +10,7 @@ pub(super) static METHOD: Method = Method {
     paper: "Yadav et al. 2023, TIES-Merging, arXiv 2306.01708",
     base: Base::Reference,
     inputs: 1..=usize::MAX,
-    params: &[&WEIGHT, &DENSITY, &NORMALIZE, &&LAMBDA, &INT8_MASK],
+    params: &[&WEIGHT, &DENSITY, &NORMALIZE, &RESCALE_OFF, &LAMBDA, &INT8_MASK],
     prepare,
 };
 

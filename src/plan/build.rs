@@ -75,6 +75,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
         (numbering == Numbering::Anew).then_some(segments.as_slice()),
     );
     let left_out = left_out(&inputs, &used);
+    let stamp = digest::stamp(&inputs);
     let digest = digest::digest(method, &inputs, &jobs, &layout, options.seed, recipe.non_finite);
     Ok(Plan {
         method,
@@ -91,6 +92,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
         seed: options.seed,
         recipe: (recipe.file.clone(), recipe.text.clone()),
         digest,
+        stamp,
     })
 }
 

@@ -13,8 +13,19 @@ use crate::recipe::NonFinite;
 /// Changes whenever the same plan would give other bytes.
 const NUMBERS: &str = "growmerge numbers 1";
 
-/// Hex SHA-256 over method, seed, jobs, layout and the identity of the inputs: their headers, lengths
-/// and times of change, but not their weights.
+/// Hex SHA-256 over the times at which the inputs were last changed. Not part of [`digest`], so that the
+/// same merge elsewhere has the same digest; but a merge is only resumed if its inputs are untouched.
+pub(super) fn stamp(inputs: &[Checkpoint]) -> String {
+    let mut hash = Fields(Sha256::new());
+    for file in inputs.iter().flat_map(Checkpoint::files) {
+        let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+        hash.number(changed.as_nanos() as u64);
+    }
+    hex(&hash.0.finalize())
+}
+
+/// Hex SHA-256 over method, seed, jobs, layout and the identity of the inputs: their headers and
+/// lengths, but not their weights.
 pub(super) fn digest(
     method: &Method,
     inputs: &[Checkpoint],
@@ -26,8 +37,7 @@ pub(super) fn digest(
     let mut hash = Fields(Sha256::new());
     hash.text(NUMBERS).number(UNIT as u64).text(method.name).number(seed).text(&format!("{non_finite:?}"));
     for file in inputs.iter().flat_map(Checkpoint::files) {
-        let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        hash.bytes(&file.header).number(file.len).number(changed.as_nanos() as u64);
+        hash.bytes(&file.header).number(file.len);
     }
     for job in jobs {
         hash.text(&job.name).text(job.dtype.name());

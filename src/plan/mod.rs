@@ -17,6 +17,7 @@ mod segment;
 use std::path::PathBuf;
 
 pub use companions::Companion;
+pub(crate) use digest::hex;
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 
@@ -82,8 +83,10 @@ pub struct Plan {
     pub seed: u64,
     /// The recipe's file name and text.
     pub recipe: (String, String),
-    /// SHA-256 of everything that decides the output, in hex: same digest, same bytes.
+    /// SHA-256 of everything but the weights that decides the output, in hex.
     pub digest: String,
+    /// SHA-256 of the inputs' times of change, in hex.
+    pub stamp: String,
 }
 
 impl Plan {

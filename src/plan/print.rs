@@ -1,1 +1,150 @@
-//! printing
+//! A plan in words, and as JSON.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::{Job, Plan, Work};
+use crate::method::{Arg, Args};
+
+fn values(args: &Args) -> String {
+    let show = |value: Arg| match value {
+        Arg::Number(x) => format!("{x}"),
+        Arg::Word(word) => word.to_owned(),
+    };
+    args.iter().map(|(name, value)| format!("{name} {}", show(value))).collect::<Vec<_>>().join(", ")
+}
+
+impl Plan {
+    /// What the merge does, in a few lines.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let merged = self.jobs.iter().filter(|j| matches!(j.work, Work::Merge(_))).count();
+        let mut types: Vec<&str> = self.jobs.iter().map(|j| j.dtype.name()).collect();
+        types.sort_unstable();
+        types.dedup();
+        let _ = writeln!(text, "{}: {}", self.method.name, self.method.summary);
+        let _ = writeln!(text, "\nmodels");
+        for (i, input) in self.inputs.iter().enumerate() {
+            let role = if self.base == Some(i) { "  (base)" } else { "" };
+            let donor = if self.donor == i { "  (gives config and tokenizer)" } else { "" };
+            let bytes: u64 = input.files().iter().map(|f| f.len).sum();
+            let _ = writeln!(
+                text,
+                "  {}  {} tensors, {:.1} MB{role}{donor}",
+                input.name(),
+                input.tensors().len(),
+                bytes as f64 / 1e6
+            );
+        }
+        let _ = writeln!(text, "\noutput");
+        let _ = writeln!(
+            text,
+            "  {} tensors ({merged} merged, {} copied), {} parameters, {}",
+            self.jobs.len(),
+            self.jobs.len() - merged,
+            self.parameters(),
+            types.join(" and ")
+        );
+        let total: u64 = self.layout.shards.iter().map(|s| s.len).sum();
+        let files = self.layout.shards.len();
+        let plural = if files == 1 { "file" } else { "files" };
+        let _ = writeln!(text, "  {files} weight {plural}, {:.1} MB on disk", total as f64 / 1e6);
+        let mut names: Vec<&str> = self.config.iter().map(|_| "config.json").collect();
+        names.extend(self.companions.iter().map(|c| c.name.as_str()));
+        names.extend(["README.md", "recipe.yaml", "growmerge.json"]);
+        let _ = writeln!(text, "  {}", names.join(", "));
+        let _ = writeln!(text, "  seed {}, plan {}", self.seed, &self.digest[..16.min(self.digest.len())]);
+        if !self.left_out.is_empty() {
+            let _ = writeln!(text, "\nleft out: {} input tensors", self.left_out.len());
+            let mut reasons: Vec<(&str, &str)> =
+                self.left_out.iter().map(|l| (l.model.as_str(), l.why.as_str())).collect();
+            reasons.sort_unstable();
+            while let Some(reason) = reasons.first().copied() {
+                let count = reasons.iter().filter(|r| **r == reason).count();
+                let _ = writeln!(text, "  {count} of {}: {}", reason.0, reason.1);
+                reasons.retain(|r| *r != reason);
+            }
+        }
+        text
+    }
+
+    /// Every tensor with its sources and resolved parameters.
+    pub fn describe_tensors(&self) -> String {
+        let mut text = String::from("\ntensors\n");
+        for job in &self.jobs {
+            let _ = writeln!(
+                text,
+                "  {}  {} {:?}  {} {}",
+                job.name,
+                job.dtype.name(),
+                job.shape,
+                work(self, job),
+                values(&job.global)
+            );
+            for (i, source) in job.sources().enumerate() {
+                let info = source.info(&self.inputs);
+                let renamed = if info.name == job.name { String::new() } else { format!(" {}", info.name) };
+                let base = if job.base == Some(source) { "base".into() } else { String::new() };
+                let args = job.per_model.get(i).map_or(base, values);
+                let _ = writeln!(text, "    {}{renamed}  {args}", self.inputs[source.input].name());
+            }
+        }
+        for left in &self.left_out {
+            let _ = writeln!(text, "  left out: {} of {}: {}", left.tensor, left.model, left.why);
+        }
+        text
+    }
+
+    /// The plan as JSON; with every tensor if asked.
+    pub fn summary(&self, tensors: bool) -> Value {
+        let models: Vec<Value> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, input)| {
+                json!({
+                    "model": input.name(), "base": self.base == Some(i), "donor": self.donor == i,
+                    "tensors": input.tensors().len(),
+                    "bytes": input.files().iter().map(|f| f.len).sum::<u64>(),
+                })
+            })
+            .collect();
+        let shards: Vec<Value> =
+            self.layout.shards.iter().map(|s| json!({ "file": s.file, "bytes": s.len })).collect();
+        let mut summary = json!({
+            "method": self.method.name, "seed": self.seed, "digest": self.digest,
+            "models": models, "shards": shards, "parameters": self.parameters(), "bytes": self.output_bytes(),
+            "companions": self.companions.iter().map(|c| &c.name).collect::<Vec<_>>(),
+            "left_out": self.left_out, "problems": self.warnings,
+        });
+        if let (true, Some(map)) = (tensors, summary.as_object_mut()) {
+            map.insert("tensors".into(), self.jobs.iter().map(|j| tensor(self, j)).collect());
+        }
+        summary
+    }
+}
+
+fn work(plan: &Plan, job: &Job) -> &'static str {
+    match job.work {
+        Work::Copy(_) => "copy",
+        Work::Merge(_) => plan.method.name,
+    }
+}
+
+fn tensor(plan: &Plan, job: &Job) -> Value {
+    let sources: Vec<Value> = job
+        .sources()
+        .enumerate()
+        .map(|(i, source)| {
+            json!({
+                "model": plan.inputs[source.input].name(), "tensor": source.info(&plan.inputs).name,
+                "base": job.base == Some(source), "parameters": job.per_model.get(i),
+            })
+        })
+        .collect();
+    json!({
+        "name": job.name, "dtype": job.dtype.name(), "shape": job.shape, "method": work(plan, job),
+        "parameters": job.global, "sources": sources,
+    })
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use growmerge::device::cpu::Cpu;
+use growmerge::execute::{self, Options};
+use growmerge::plan::Plan;
+use growmerge::problem::{Error, ExecError};
+use growmerge::recipe::Recipe;
+use growmerge::write::{Draft, Existing, Opened, Sync};
+
+use super::{Outcome, plan, progress::Progress, size};
+
+/// Merge checkpoints as a recipe says
+///
+/// Takes mergekit's YAML. The output folder is complete when growmerge.json is in it; after an
+/// interruption of any kind, the same command with --resume continues.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The recipe
+    recipe: PathBuf,
+    /// Output folder; must be new or empty
+    out: PathBuf,
+    /// Continue an unfinished merge
+    #[arg(long, conflicts_with = "overwrite")]
+    resume: bool,
+    /// Replace the model that is in the output folder
+    #[arg(long)]
+    overwrite: bool,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Upper bound for working memory, inputs in the page cache not counted
+    #[arg(long, value_name = "SIZE", default_value = "512MiB", value_parser = size::parse)]
+    memory: u64,
+    /// Until when to wait: bytes on the disk, or with the system (faster; enough unless power fails)
+    #[arg(long, value_enum, default_value = "disk")]
+    sync: SyncChoice,
+    /// Record the SHA-256 of every input file too (reads all of them once more)
+    #[arg(long)]
+    hash_inputs: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Print the manifest's summary as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: plan::Options,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SyncChoice {
+    /// Bytes are on the disk
+    Disk,
+    /// Bytes are with the operating system
+    System,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let started = Instant::now();
+    let recipe = Recipe::from_file(&args.recipe)?;
+    let plan = Plan::build(&recipe, &args.options.plan_options()).map_err(Error::from)?;
+    let silent = args.quiet || args.json;
+    if !silent && !plan.warnings.is_empty() {
+        eprintln!("{}", plan.warnings);
+    }
+    let existing = match (args.resume, args.overwrite) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Overwrite,
+        _ => Existing::Refuse,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores, usize::from);
+    let (threads, device) = within(args.memory, threads, &plan)?;
+    let cancel = cancel_on_signal()?;
+    let (draft, todo) = match Draft::open(&plan, &args.out, existing)? {
+        Opened::Draft(draft, todo) => (draft, todo),
+        Opened::Complete => {
+            if !silent {
+                eprintln!("{} is complete already", args.out.display());
+            }
+            return Ok(Outcome::Done);
+        }
+    };
+    if !silent && todo.len() < plan.jobs.len() {
+        eprintln!("{} of {} tensors are there already", plan.jobs.len() - todo.len(), plan.jobs.len());
+    }
+    let total = execute::total_bytes(&plan, &todo);
+    let progress = Progress::new(total, silent);
+    let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
+    let done = execute::run(&device, &plan, &todo, &options, &draft, &progress);
+    progress.finish();
+    done?;
+    let hashes = args.hash_inputs.then(|| hash_inputs(&plan)).transpose()?;
+    let sync = match args.sync {
+        SyncChoice::Disk => Sync::Disk,
+        SyncChoice::System => Sync::System,
+    };
+    let manifest = draft.finish(sync, hashes.as_ref())?;
+    let seconds = started.elapsed().as_secs_f64();
+    if args.json {
+        super::print_json(&serde_json::json!({
+            "out": args.out, "method": manifest.method, "plan": manifest.plan, "tensors": manifest.tensors.len(),
+            "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": seconds,
+        }))?;
+    } else if !args.quiet {
+        super::print(&format!(
+            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
+            plan.inputs.len(),
+            plan.method.name,
+            args.out.display(),
+            size::count(plan.parameters()),
+            size::show(total),
+            size::show(plan.output_bytes()),
+            size::show(((total + plan.output_bytes()) as f64 / seconds) as u64),
+        ))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Fewer threads, then smaller blocks, until the merge stays within `budget` bytes.
+fn within(budget: u64, threads: usize, plan: &Plan) -> Result<(usize, Cpu), ExecError> {
+    use growmerge::device::{LINE, cpu::BLOCK_ELEMENTS};
+    let mut block = BLOCK_ELEMENTS;
+    for threads in (1..=threads).rev() {
+        if execute::memory(plan, threads, block) <= budget {
+            return Ok((threads, Cpu::new().with_block_elements(block)));
+        }
+    }
+    while block > LINE {
+        block /= 2;
+        if execute::memory(plan, 1, block) <= budget {
+            return Ok((1, Cpu::new().with_block_elements(block)));
+        }
+    }
+    let needed = size::show(execute::memory(plan, 1, LINE));
+    Err(ExecError::Memory {
+        what: format!(
+            "this merge needs at least {needed} of memory, {} are allowed by --memory",
+            size::show(budget)
+        ),
+    })
+}
+
+/// The first signal asks the merge to stop after the units in work; a second one ends the program.
+fn cancel_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let cancel = Arc::new(AtomicBool::new(false));
+    let seen = cancel.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(cancel)
+}
+
+/// SHA-256 of every input file.
+fn hash_inputs(plan: &Plan) -> Result<BTreeMap<PathBuf, String>, Error> {
+    use rayon::prelude::*;
+    let files: Vec<_> = plan.inputs.iter().flat_map(|i| i.files()).collect();
+    let hash = |file: &&growmerge::checkpoint::SafetensorsFile| {
+        let hex = growmerge::write::sha256_hex(file.bytes());
+        file.check_intact()?;
+        Ok((Path::to_owned(&file.path), hex))
+    };
+    files.par_iter().map(hash).collect()
+}

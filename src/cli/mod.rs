@@ -1,0 +1,113 @@
+//! The command line: one file for each subcommand, its doc comment being the help.
+
+mod completions;
+mod inspect;
+mod merge;
+mod methods;
+mod plan;
+mod progress;
+mod schema;
+mod size;
+mod table;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use growmerge::problem::Error;
+
+/// Merge language-model checkpoints: mergekit recipes, streamed, in bounded memory.
+///
+/// Exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 the machine failed, 130 interrupted.
+#[derive(Parser)]
+#[command(name = "growmerge", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more about what happens; twice for even more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Plan(plan::Args),
+    Merge(merge::Args),
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Methods(methods::Args),
+    Schema(schema::Args),
+    Completions(completions::Args),
+}
+
+/// How a command ended, other than by failing.
+enum Outcome {
+    Done,
+    CheckFailed,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = match cli.verbose {
+        0 => "warn",
+        1 => "growmerge=info",
+        _ => "growmerge=debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::new(level);
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let outcome = match cli.command {
+        Command::Plan(args) => plan::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Methods(args) => methods::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Prints an error and picks the exit code.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // A reader that has seen enough (`growmerge plan … | head`) is no failure.
+    let io = error.chain().find_map(|e| e.downcast_ref::<std::io::Error>());
+    if io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<Error>() {
+        Some(Error::Input(problems)) => {
+            eprintln!("{problems}");
+            ExitCode::from(2)
+        }
+        Some(Error::Exec(growmerge::problem::ExecError::Interrupted)) => {
+            eprintln!("{error}");
+            ExitCode::from(130)
+        }
+        Some(Error::Exec(_)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Prints to standard output; a closed pipe is an error that [`fail`] knows.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&(serde_json::to_string_pretty(value)? + "\n"))
+}

@@ -1,0 +1,99 @@
+//! JSON Schema of recipes, made from the same lists that the reader and the methods use.
+
+use schemars::{Schema, json_schema};
+use serde_json::{Map, Value, json};
+
+use crate::method::{Kind, METHODS};
+use crate::recipe::{KEYS, Level, Status};
+
+/// The schema of a recipe file.
+pub fn recipe_schema() -> Schema {
+    let mut schema = json_schema!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "growmerge recipe",
+        "$defs": {
+            "value": { "type": ["number", "boolean", "string"] },
+            "ramp": {
+                "description": "numbers spread evenly over the layers",
+                "type": "array",
+                "minItems": 1,
+                "items": { "$ref": "#/$defs/value" }
+            },
+            "setting": {
+                "anyOf": [
+                    { "$ref": "#/$defs/value" },
+                    { "$ref": "#/$defs/ramp" },
+                    { "type": "array", "minItems": 1, "items": object(Level::Rule, &["value"]) }
+                ]
+            },
+            "parameters": { "type": "object", "properties": parameters() },
+            "model": object(Level::Model, &["model"]),
+            "slice": object(Level::Slice, &["sources"]),
+            "source": object(Level::Source, &["model", "layer_range"])
+        }
+    });
+    if let (Value::Object(top), Value::Object(recipe)) =
+        (Value::from(schema.clone()), object(Level::Recipe, &["merge_method"]))
+    {
+        let mut whole: Map<String, Value> = top;
+        whole.extend(recipe);
+        whole.insert("oneOf".into(), json!([{ "required": ["models"] }, { "required": ["slices"] }]));
+        schema = Schema::from(whole);
+    }
+    schema
+}
+
+/// The keys of a level that have a meaning.
+fn object(level: Level, required: &[&str]) -> Value {
+    let keys = KEYS.iter().filter(|k| k.level == level && k.status == Status::Supported);
+    let properties: Map<String, Value> = keys
+        .map(|key| {
+            let mut value = key_type(key.name);
+            value.insert("description".into(), json!(key.doc));
+            (key.name.to_owned(), Value::Object(value))
+        })
+        .collect();
+    json!({ "type": "object", "properties": properties, "required": required })
+}
+
+fn key_type(name: &str) -> Map<String, Value> {
+    let list =
+        |of: &str| json!({ "type": "array", "minItems": 1, "items": { "$ref": format!("#/$defs/{of}") } });
+    let schema = match name {
+        "merge_method" => json!({ "enum": METHODS.iter().map(|m| m.name).collect::<Vec<_>>() }),
+        "models" => list("model"),
+        "slices" => list("slice"),
+        "sources" => list("source"),
+        "parameters" => json!({ "$ref": "#/$defs/parameters" }),
+        "dtype" | "out_dtype" => json!({ "enum": ["bfloat16", "float16", "float32"] }),
+        "non_finite" => json!({ "enum": ["refuse", "allow"] }),
+        "layer_range" => json!({
+            "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "integer", "minimum": 0 }
+        }),
+        "value" => json!({ "anyOf": [{ "$ref": "#/$defs/value" }, { "$ref": "#/$defs/ramp" }] }),
+        _ => json!({ "type": "string" }),
+    };
+    match schema {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Every parameter of every method, with the methods that take it.
+fn parameters() -> Map<String, Value> {
+    let mut properties = Map::new();
+    for method in METHODS {
+        for param in method.params {
+            let takers = METHODS.iter().filter(|m| m.param(param.name).is_some()).map(|m| m.name);
+            let takers = takers.collect::<Vec<_>>().join(", ");
+            let words = match param.kind {
+                Kind::Choice(words) => format!(" ({})", words.join(", ")),
+                _ => String::new(),
+            };
+            let text = format!("{}{words}; for {takers}", param.doc);
+            let value = json!({ "$ref": "#/$defs/setting", "description": text });
+            properties.entry(param.name).or_insert(value);
+        }
+    }
+    properties
+}

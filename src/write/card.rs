@@ -1,0 +1,57 @@
+//! The model card: where the merged model comes from, in the Hub's words.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, context};
+
+use crate::plan::Plan;
+
+const TEMPLATE: &str = include_str!("card.md.jinja");
+
+/// The text of `README.md`.
+pub(super) fn card(plan: &Plan) -> String {
+    let models: Vec<_> = plan
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, input)| {
+            context! {
+                name => input.name(),
+                base => plan.base == Some(i),
+                parameters => input.tensors().iter().map(|t| t.elements() as u64).sum::<u64>(),
+                hub => is_hub_name(input.name()),
+            }
+        })
+        .collect();
+    let mut environment = Environment::new();
+    // Lines that hold only a tag leave no empty line behind.
+    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        environment.set_syntax(syntax);
+    }
+    let rendered = environment.render_str(
+        TEMPLATE,
+        context! {
+            models,
+            method => plan.method.name,
+            summary => plan.method.summary,
+            paper => plan.method.paper,
+            seed => plan.seed,
+            parameters => plan.parameters(),
+            tensors => plan.jobs.len(),
+            recipe => plan.recipe.1.trim_end(),
+            version => env!("CARGO_PKG_VERSION"),
+        },
+    );
+    rendered.unwrap_or_default().trim_end().to_owned() + "\n"
+}
+
+/// Only names of the form `owner/name` may stand in a card's `base_model`; local paths would be
+/// rejected by the Hub, and are nobody's business.
+fn is_hub_name(name: &str) -> bool {
+    let plain = |p: &str| {
+        !p.is_empty()
+            && !p.starts_with('.')
+            && p.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let parts: Vec<&str> = name.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|p| plain(p)) && !std::path::Path::new(name).exists()
+}

@@ -1,0 +1,106 @@
+//! `growmerge.json`: what a merged checkpoint was made from, how, and the hash of everything in it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The manifest. It holds no times and no paths but those of the recipe: the same merge gives the
+/// same manifest.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    /// Version of growmerge that wrote it.
+    pub growmerge: String,
+    /// Merge method.
+    pub method: String,
+    /// Seed of random draws.
+    pub seed: u64,
+    /// SHA-256 over everything that decides the output.
+    pub plan: String,
+    /// The models that were read.
+    pub inputs: Vec<InputModel>,
+    /// Every file of the output but this one.
+    pub files: Vec<OutputFile>,
+    /// Every tensor of the output.
+    pub tensors: Vec<TensorRecord>,
+    /// Tensors of the inputs that the output does not contain: model, tensor, reason.
+    pub left_out: Vec<(String, String, String)>,
+}
+
+/// A model that was read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct InputModel {
+    /// As the recipe names it.
+    pub model: String,
+    /// Whether it is the base.
+    pub base: bool,
+    /// Its weight files.
+    pub files: Vec<InputFile>,
+}
+
+/// A weight file that was read.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct InputFile {
+    /// File name.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the header (length prefix and JSON).
+    pub header_sha256: String,
+    /// CRC-64/NVME of the whole file, from the bytes as they were merged; absent if the merge did not
+    /// read all of its tensors. A checksum against mistakes, not against an attacker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crc64nvme: Option<String>,
+    /// SHA-256 of the whole file, if asked for (`--hash-inputs`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// A file of the output.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct OutputFile {
+    /// File name.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of a small file; of a weight file only of its header, its tensors having their own.
+    pub sha256: String,
+    /// Bytes that `sha256` covers, from the beginning.
+    pub sha256_bytes: u64,
+}
+
+/// A tensor of the output.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TensorRecord {
+    /// Name.
+    pub name: String,
+    /// Weight file.
+    pub file: String,
+    /// Where its bytes begin in that file.
+    pub offset: u64,
+    /// Element type.
+    pub dtype: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Of its bytes.
+    pub sha256: String,
+    /// The method, or `copy`.
+    pub method: String,
+    /// Parameters for all models.
+    pub parameters: Value,
+    /// What it was made from; the base last.
+    pub sources: Vec<SourceTensor>,
+}
+
+/// A tensor of an input.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SourceTensor {
+    /// The model as the recipe names it.
+    pub model: String,
+    /// The tensor's name there.
+    pub tensor: String,
+    /// CRC-64/NVME of its bytes as they were merged.
+    pub crc64nvme: String,
+    /// Parameters of the model for this tensor.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub parameters: Value,
+}
