@@ -16,10 +16,11 @@ pub(super) const WIDE: usize = 16;
 #[inline(always)]
 pub(super) fn wide(first: u64, key: u64) -> [[u32; WIDE]; 4] {
     let mut c = [[0u32; WIDE]; 4];
-    for j in 0..WIDE {
+    let [low, high, ..] = &mut c;
+    for (j, (low, high)) in low.iter_mut().zip(high).enumerate() {
         let counter = first.wrapping_add(j as u64);
-        c[0][j] = counter as u32;
-        c[1][j] = (counter >> 32) as u32;
+        *low = counter as u32;
+        *high = (counter >> 32) as u32;
     }
     let mut k = [key as u32, (key >> 32) as u32];
     for _ in 0..ROUNDS {
@@ -72,9 +73,7 @@ mod tests {
         let together = wide(first, 7);
         for j in 0..WIDE {
             let alone = wide(first + j as u64, 7);
-            for lane in 0..4 {
-                assert_eq!(together[lane][j], alone[lane][0]);
-            }
+            assert_eq!(together.map(|lane| lane[j]), alone.map(|lane| lane[0]));
         }
     }
 

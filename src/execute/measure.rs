@@ -226,6 +226,7 @@ fn add_unit<T>(entries: &mut Vec<(usize, T)>, unit: usize, value: T, add: impl F
     }
 }
 
+#[allow(clippy::ptr_arg)] // the signature that `add_unit` asks for
 fn add_all(total: &mut Vec<f64>, more: Vec<f64>) {
     for (total, more) in total.iter_mut().zip(more) {
         *total += more;

@@ -238,8 +238,8 @@ impl<'a> Builder<'a> {
     fn layers_as_named(&mut self, segment: &'a Segment<'a>) {
         let names: Vec<(String, String, usize)> = self
             .names(segment)
-            .into_iter()
-            .filter_map(|(name, _)| {
+            .into_keys()
+            .filter_map(|name| {
                 let (prefix, layer, _) = self.family.locate(&name).layer_name?;
                 Some((name, prefix, layer))
             })

@@ -53,7 +53,7 @@ pub(super) fn segments<'r>(
     problems: &mut Problems,
 ) -> (Vec<Segment<'r>>, Numbering) {
     let models = recipe.models();
-    let layers_of = |input: usize| inputs[input].as_ref().map(|c| count_layers(c));
+    let layers_of = |input: usize| inputs[input].as_ref().map(count_layers);
     let global_base = recipe.base_model.as_ref().map(|m| position(&models, &m.value));
     match &recipe.assembly {
         Assembly::Models(entries) => {

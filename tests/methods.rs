@@ -1,0 +1,147 @@
+//! Every method against the naive oracle, on fresh random inputs.
+#![allow(missing_docs)]
+
+mod oracle;
+mod support;
+
+use std::path::PathBuf;
+
+use growmerge::device::philox;
+use oracle::{Deltas, Drop, Rescale};
+use proptest::prelude::*;
+use support::{Noise, Tensors, f32s, merge, recipe, values, write};
+
+const NAME: &str = "model.layers.0.mlp.up_proj.weight";
+
+struct Set {
+    _folder: tempfile::TempDir,
+    base: PathBuf,
+    models: Vec<PathBuf>,
+    base_values: Vec<f64>,
+    model_values: Vec<Vec<f64>>,
+}
+
+/// One tensor of `len` elements in a base and `n` fine-tunes of it.
+fn set(seed: u64, len: usize, n: usize) -> Set {
+    let folder = tempfile::tempdir().unwrap();
+    let mut noise = Noise(seed);
+    let base: Vec<f32> = (0..len).map(|_| noise.next()).collect();
+    let one = |x: &[f32]| Tensors::from([(NAME.to_owned(), f32s(&[x.len()], x.iter().copied()))]);
+    let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let base_path = folder.path().join("base");
+    write(&base_path, &one(&base));
+    let (mut models, mut model_values) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        let tuned = noise.tuned(&base);
+        models.push(folder.path().join(format!("m{i}")));
+        write(&models[i], &one(&tuned));
+        model_values.push(wide(&tuned));
+    }
+    Set { _folder: folder, base: base_path, models, base_values: wide(&base), model_values }
+}
+
+fn with_weights(set: &Set, method: &str, base: bool, weights: &[f64], each: &str, all: &str) -> String {
+    let mut text = format!("merge_method: {method}\nmodels:\n");
+    for (model, w) in set.models.iter().zip(weights) {
+        text += &format!("  - model: {}\n    parameters: {{weight: {w}{each}}}\n", model.display());
+    }
+    if base {
+        text += &format!("base_model: {}\n", set.base.display());
+    }
+    text + &format!("parameters: {{{all}}}\ndtype: float32\n")
+}
+
+/// Distance relative to the size of the expected tensor.
+fn assert_near(got: &[f64], want: &[f64]) -> Result<(), TestCaseError> {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let off = norm(&mut got.iter().zip(want).map(|(a, b)| a - b));
+    let size = norm(&mut want.iter().copied());
+    prop_assert!(off <= 3e-7 * size, "off by {off:e} of {size:e}");
+    Ok(())
+}
+
+fn weights(n: usize) -> impl Strategy<Value = Vec<f64>> {
+    // Quarters are exact in f32, so votes at a zero sum agree with the oracle's.
+    proptest::collection::vec((1i32..8).prop_map(|w| f64::from(w) / 4.0), n)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear(seed: u64, len in 1usize..9000, w in weights(4), normalize: bool) {
+        let set = set(seed, len, 4);
+        let text = with_weights(&set, "linear", false, &w, "", &format!("normalize: {normalize}"));
+        assert_near(&values(&merge(&text)[NAME]), &oracle::linear(&set.model_values, &w, normalize))?;
+    }
+
+    #[test]
+    fn slerp(seed: u64, len in 1usize..9000, t in 0.0..1.0f64) {
+        let set = set(seed, len, 1);
+        // Far enough apart to have an angle.
+        let far: Vec<f64> = set.model_values[0].iter().rev().copied().collect();
+        let tensor = f32s(&[len], far.iter().map(|x| *x as f32));
+        write(&set.models[0], &Tensors::from([(NAME.to_owned(), tensor)]));
+        let text = recipe("slerp", Some(&set.base), &set.models, &format!("{{t: {t}}}"));
+        assert_near(&values(&merge(&text)[NAME]), &oracle::slerp(&set.base_values, &far, t))?;
+    }
+
+    #[test]
+    fn task_arithmetic(seed: u64, len in 1usize..9000, w in weights(3), normalize: bool, lambda in 0.1..2.0f64) {
+        let set = set(seed, len, 3);
+        let all = format!("normalize: {normalize}, lambda: {lambda}");
+        let text = with_weights(&set, "task_arithmetic", true, &w, "", &all);
+        let drops = vec![Drop::Nothing, Drop::Nothing, Drop::Nothing];
+        let want = Deltas { weights: w, drops, elect: false, normalize, lambda };
+        assert_near(&values(&merge(&text)[NAME]), &want.merge(&set.base_values, &set.model_values))?;
+    }
+
+    #[test]
+    fn ties(seed: u64, len in 40usize..90_000, w in weights(3), normalize: bool, density in 0.05..1.0f64) {
+        let set = set(seed, len, 3);
+        let all = format!("normalize: {normalize}");
+        let text = with_weights(&set, "ties", true, &w, &format!(", density: {density}"), &all);
+        let keep = (density * len as f64) as usize;
+        let drops = (0..3).map(|_| Drop::Smallest(keep)).collect();
+        let want = Deltas { weights: w, drops, elect: true, normalize, lambda: 1.0 };
+        assert_near(&values(&merge(&text)[NAME]), &want.merge(&set.base_values, &set.model_values))?;
+    }
+
+    #[test]
+    fn dare(
+        seed: u64, len in 1usize..9000, w in weights(3), normalize: bool, density in 0.05..1.0f64,
+        elect: bool, rescale in 0usize..3,
+    ) {
+        let set = set(seed, len, 3);
+        let (word, rule) = [
+            ("false", Rescale::None), ("true", Rescale::L1), ("density", Rescale::By(1.0 / density)),
+        ][rescale];
+        let method = if elect { "dare_ties" } else { "dare_linear" };
+        let all = format!("normalize: {normalize}, rescale: {word}");
+        let text = with_weights(&set, method, true, &w, &format!(", density: {density}"), &all);
+        let mask = |i: usize| oracle::mask(philox::key(0, NAME, i), len, density);
+        let drops = (0..3).map(|i| Drop::Mask(mask(i), rule)).collect();
+        let want = Deltas { weights: w, drops, elect, normalize, lambda: 1.0 };
+        assert_near(&values(&merge(&text)[NAME]), &want.merge(&set.base_values, &set.model_values))?;
+    }
+
+    #[test]
+    fn passthrough(seed: u64, len in 1usize..9000, scale in proptest::option::of(-2.0..2.0f64)) {
+        let set = set(seed, len, 1);
+        let all = scale.map_or_else(String::new, |s| format!("{{scale: {s}}}"));
+        let text = recipe("passthrough", None, &set.models, &all);
+        let want: Vec<f64> = set.model_values[0].iter().map(|x| x * scale.unwrap_or(1.0)).collect();
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+}
+
+#[test]
+fn a_sign_error_would_be_noticed() {
+    // The comparison itself must be able to fail.
+    let set = set(1, 1000, 3);
+    let text = with_weights(&set, "task_arithmetic", true, &[1.0, 1.0, -1.0], "", "");
+    let drops = vec![Drop::Nothing, Drop::Nothing, Drop::Nothing];
+    let want = Deltas { weights: vec![1.0; 3], drops, elect: false, normalize: false, lambda: 1.0 };
+    let got = values(&merge(&text)[NAME]);
+    assert!(assert_near(&got, &want.merge(&set.base_values, &set.model_values)).is_err());
+}
