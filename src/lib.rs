@@ -5,6 +5,7 @@
 
 pub mod arch;
 pub mod checkpoint;
+mod checksum;
 pub mod device;
 pub mod execute;
 pub mod method;

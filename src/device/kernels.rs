@@ -167,44 +167,46 @@ pub(super) fn abs_sum(x: &[f32]) -> f64 {
     tree(lanes)
 }
 
-/// Windows are usually narrow and most elements outside, so eight elements at a time are first
-/// tested together; only a group with a hit is sorted into bins.
+/// Windows are usually narrow and most elements outside, so a group of elements is first tested
+/// together, as a mask; only the hits are sorted into bins.
 #[inline(always)]
 pub(super) fn abs_counts(x: &[f32], window: Window, bins: &mut [u32]) -> u64 {
-    const GROUP: usize = 16;
     let span = window.high() - u64::from(window.low);
     let span = u32::try_from(span).unwrap_or(u32::MAX);
     let mut above = 0u64;
-    let mut sort = |x: &[f32]| {
-        for x in x {
-            let offset = (x.to_bits() & !SIGN).wrapping_sub(window.low);
-            if let Some(bin) = bins.get_mut((offset >> window.shift) as usize)
-                && offset < span
-            {
-                *bin += 1;
-            }
-        }
-    };
     let (groups, tail) = x.as_chunks::<GROUP>();
     for group in groups {
-        let (mut inside, mut over) = (0u32, 0u32);
-        for x in group {
-            let key = x.to_bits() & !SIGN;
-            let offset = key.wrapping_sub(window.low);
-            inside += u32::from(offset < span);
-            over += u32::from(key >= window.low) & u32::from(offset >= span);
-        }
-        above += u64::from(over);
-        if inside > 0 {
-            sort(group);
-        }
+        above += u64::from(count_group(group, GROUP, window, span, bins));
     }
-    for x in tail {
+    let mut last = [0f32; GROUP];
+    last[..tail.len()].copy_from_slice(tail);
+    above + u64::from(count_group(&last, tail.len(), window, span, bins))
+}
+
+/// Elements that [`abs_counts`] tests together: one bit of a mask each.
+const GROUP: usize = 32;
+
+/// Counts the first `len` of a group; returns how many lie above the window.
+#[inline(always)]
+fn count_group(group: &[f32; GROUP], len: usize, window: Window, span: u32, bins: &mut [u32]) -> u32 {
+    let (mut inside, mut above) = (0u32, 0u32);
+    for (j, x) in group.iter().enumerate() {
         let key = x.to_bits() & !SIGN;
-        above += u64::from(key >= window.low && key - window.low >= span);
+        let offset = key.wrapping_sub(window.low);
+        inside |= u32::from(offset < span) << j;
+        above |= (u32::from(key >= window.low) & u32::from(offset >= span)) << j;
     }
-    sort(tail);
-    above
+    let valid = if len == GROUP { u32::MAX } else { (1 << len) - 1 };
+    inside &= valid;
+    while inside != 0 {
+        let j = inside.trailing_zeros() as usize;
+        inside &= inside - 1;
+        let offset = (group[j].to_bits() & !SIGN).wrapping_sub(window.low);
+        if let Some(bin) = bins.get_mut((offset >> window.shift) as usize) {
+            *bin += 1;
+        }
+    }
+    (above & valid).count_ones()
 }
 
 #[inline(always)]
@@ -228,66 +230,95 @@ pub(super) fn keep_largest(x: &mut [f32], key: u32, equal_until: usize) {
 
 #[inline(always)]
 pub(super) fn keep_random(x: &mut [f32], draw: Draw, first: u64) {
-    const DRAWS: usize = 4 * WIDE;
     // A block may begin inside a group of draws; the first group is then used from there on.
     let skip = (first % DRAWS as u64) as usize;
     let mut counter = (first - skip as u64) / 4;
     let (head, rest) = x.split_at_mut(if skip == 0 { 0 } else { (DRAWS - skip).min(x.len()) });
-    let mut group = |x: &mut [f32], skip: usize| {
-        let lanes = philox::wide(counter, draw.key);
-        counter = counter.wrapping_add(WIDE as u64);
-        let mut keep = [0u32; DRAWS];
-        for j in 0..WIDE {
-            for lane in 0..4 {
-                // All ones or all zeros.
-                keep[4 * j + lane] = u32::from(lanes[lane][j] >> 8 < draw.keep_below).wrapping_neg();
-            }
-        }
-        for (x, keep) in x.iter_mut().zip(&keep[skip..]) {
+    if !head.is_empty() {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in head.iter_mut().zip(&keep[skip..]) {
             *x = f32::from_bits(x.to_bits() & keep);
         }
-    };
-    if !head.is_empty() {
-        group(head, skip);
+        counter = counter.wrapping_add(WIDE as u64);
     }
-    for x in rest.chunks_mut(DRAWS) {
-        group(x, 0);
+    let (groups, tail) = rest.as_chunks_mut::<DRAWS>();
+    for x in groups {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in x.iter_mut().zip(&keep) {
+            *x = f32::from_bits(x.to_bits() & keep);
+        }
+        counter = counter.wrapping_add(WIDE as u64);
     }
+    if !tail.is_empty() {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in tail.iter_mut().zip(&keep) {
+            *x = f32::from_bits(x.to_bits() & keep);
+        }
+    }
+}
+
+/// Draws that are made together.
+const DRAWS: usize = 4 * WIDE;
+
+/// For the draws of `WIDE` counters, in the order of elements: all ones to keep, all zeros to drop.
+/// A function and not a closure: closures do not take over the vector features of their surroundings.
+#[inline(always)]
+fn keep_group(counter: u64, draw: Draw) -> [u32; DRAWS] {
+    let lanes = philox::wide(counter, draw.key);
+    let mut keep = [0u32; DRAWS];
+    for j in 0..WIDE {
+        for lane in 0..4 {
+            keep[4 * j + lane] = u32::from(lanes[lane][j] >> 8 < draw.keep_below).wrapping_neg();
+        }
+    }
+    keep
 }
 
 #[inline(always)]
 pub(super) fn elect(deltas: &[&[f32]], weights: &[f32], divisor: Divisor, out: &mut [f32]) {
-    const GROUP: usize = 64;
-    let len = out.len();
-    let mut at = 0;
-    while at < len {
-        let width = GROUP.min(len - at);
-        let (mut total, mut mixed, mut agreeing) = ([0f32; GROUP], [0f32; GROUP], [0f32; GROUP]);
-        let mut part = [0f32; GROUP];
-        for (delta, w) in deltas.iter().zip(weights) {
-            part[..width].copy_from_slice(&delta[at..at + width]);
-            for j in 0..GROUP {
-                total[j] += w * part[j];
-            }
-        }
-        for (delta, w) in deltas.iter().zip(weights) {
-            part[..width].copy_from_slice(&delta[at..at + width]);
-            for j in 0..GROUP {
-                let x = w * part[j];
-                // Zero has no sign and agrees with nobody.
-                let agrees = if total[j] >= 0.0 { x > 0.0 } else { x < 0.0 };
-                mixed[j] += if agrees { x } else { 0.0 };
-                agreeing[j] += if agrees { *w } else { 0.0 };
-            }
-        }
-        if divisor == Divisor::AgreeingWeights {
-            for j in 0..GROUP {
-                mixed[j] /= if agreeing[j] == 0.0 { 1.0 } else { agreeing[j] };
-            }
-        }
-        out[at..at + width].copy_from_slice(&mixed[..width]);
-        at += width;
+    const WIDTH: usize = 64;
+    let (groups, tail) = out.as_chunks_mut::<WIDTH>();
+    for (i, out) in groups.iter_mut().enumerate() {
+        let part = |delta: &&[f32]| delta.get(i * WIDTH..).and_then(|d| d.first_chunk::<WIDTH>().copied());
+        elect_group(deltas.iter().filter_map(part).zip(weights), divisor, out);
     }
+    let start = groups.len() * WIDTH;
+    for (i, out) in tail.iter_mut().enumerate() {
+        let mut one = [0f32; 1];
+        let part = |delta: &&[f32]| delta.get(start + i).map(|x| [*x]);
+        elect_group(deltas.iter().filter_map(part).zip(weights), divisor, &mut one);
+        [*out] = one;
+    }
+}
+
+/// The vote on a few elements at once; it reads the deltas twice, the second time from the cache.
+#[inline(always)]
+fn elect_group<'w, const N: usize>(
+    deltas: impl Iterator<Item = ([f32; N], &'w f32)> + Clone,
+    divisor: Divisor,
+    out: &mut [f32; N],
+) {
+    let (mut total, mut mixed, mut agreeing) = ([0f32; N], [0f32; N], [0f32; N]);
+    for (delta, w) in deltas.clone() {
+        for j in 0..N {
+            total[j] += w * delta[j];
+        }
+    }
+    for (delta, w) in deltas {
+        for j in 0..N {
+            let x = w * delta[j];
+            // Zero has no sign and agrees with nobody.
+            let agrees = if total[j] >= 0.0 { x > 0.0 } else { x < 0.0 };
+            mixed[j] += if agrees { x } else { 0.0 };
+            agreeing[j] += if agrees { *w } else { 0.0 };
+        }
+    }
+    if divisor == Divisor::AgreeingWeights {
+        for j in 0..N {
+            mixed[j] /= if agreeing[j] == 0.0 { 1.0 } else { agreeing[j] };
+        }
+    }
+    *out = mixed;
 }
 
 /// Exponents of all ones are NaN or infinity; the largest magnitude tells whether there is one.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use crc_fast::{CrcAlgorithm, Digest as Crc};
 use sha2::{Digest, Sha256};
 
 use super::measure::{Meter, Tally, Wants, guess};
 use super::{Observer, Options, Sealed, Sink, UNIT};
+use crate::checksum::{self, Joined};
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device, Finiteness, LINE};
 use crate::method::{AnyOperator, Block, Measured, RunsOn, Stat};
@@ -240,7 +240,7 @@ impl<'a> Run<'a> {
         let size = self.job.dtype.size();
         out.resize(range.len() * size, 0);
         let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
-        let mut crcs: Vec<Crc> = self.job.sources().map(|_| Crc::new(CrcAlgorithm::Crc64Nvme)).collect();
+        let mut crcs: Vec<_> = self.job.sources().map(|_| checksum::running()).collect();
         let mut models = Vec::with_capacity(self.job.models.len());
         let refuse = context.options.non_finite == NonFinite::Refuse;
         for block in Self::blocks(d, range.clone()) {
@@ -312,13 +312,11 @@ impl<'a> Run<'a> {
             .sources()
             .enumerate()
             .map(|(i, source)| {
-                let whole = seal.crcs.iter().filter_map(|unit| unit.get(i)).fold(None, |sum, (crc, len)| {
-                    Some(match sum {
-                        None => *crc,
-                        Some(sum) => crc_fast::checksum_combine(CrcAlgorithm::Crc64Nvme, sum, *crc, *len),
-                    })
-                });
-                (source, whole.unwrap_or_else(|| crc_fast::checksum(CrcAlgorithm::Crc64Nvme, &[])))
+                let mut joined = Joined::new();
+                for (sum, len) in seal.crcs.iter().filter_map(|unit| unit.get(i)) {
+                    joined.add(*sum, *len);
+                }
+                (source, joined.sum())
             })
             .collect();
         context.sink.seal(self.index, Sealed { sha256, inputs })?;

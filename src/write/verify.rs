@@ -145,7 +145,7 @@ fn check_input(input: &InputModel, manifest: &Manifest) -> Finding {
         .par_iter()
         .filter(|source| {
             let Some(tensor) = checkpoint.tensor(&source.tensor) else { return true };
-            let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, checkpoint.bytes(tensor));
+            let crc = crate::checksum::of(checkpoint.bytes(tensor));
             checkpoint.check_intact(tensor).is_err() || format!("{crc:016x}") != source.crc64nvme
         })
         .map(|s| s.tensor.as_str())

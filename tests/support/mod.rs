@@ -46,7 +46,9 @@ pub fn values(tensor: &Tensor) -> Vec<f64> {
     match tensor.dtype {
         Dtype::F32 => b.chunks(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
         Dtype::F64 => b.chunks(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
-        Dtype::BF16 => b.chunks(2).map(|b| half::bf16::from_le_bytes(b.try_into().unwrap()).to_f64()).collect(),
+        Dtype::BF16 => {
+            b.chunks(2).map(|b| half::bf16::from_le_bytes(b.try_into().unwrap()).to_f64()).collect()
+        }
         Dtype::F16 => b.chunks(2).map(|b| half::f16::from_le_bytes(b.try_into().unwrap()).to_f64()).collect(),
         other => panic!("{other:?}"),
     }
