@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::simd::{self, Level};
-use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Window};
+use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Window};
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
 
@@ -172,7 +172,7 @@ impl Device for Cpu {
         Ok(x.0.chunks(line).map(|x| simd::abs_sum(self.level, x)).collect())
     }
 
-    fn abs_counts(&self, x: &CpuBuf, window: Window, bins: &mut [u32]) -> Result<u64, ExecError> {
+    fn abs_counts(&self, x: &CpuBuf, window: Window, bins: &mut [u32]) -> Result<Outside, ExecError> {
         Ok(simd::abs_counts(self.level, &x.0, window, bins))
     }
 
@@ -315,7 +315,8 @@ mod tests {
                     out.extend(bytes(dropped.values()));
                     let mut bins = vec![0; Window::ALL.bins];
                     let above = d.abs_counts(&bx, Window::ALL, &mut bins).unwrap();
-                    out.extend(above.to_le_bytes());
+                    out.extend(above.above.to_le_bytes());
+                    out.extend(above.residue.to_le_bytes());
                     out.extend(bins.iter().flat_map(|b| b.to_le_bytes()));
                     out.extend(d.line_dots(&bx, &by, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
                     out.extend(d.line_abs_sums(&bx, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
@@ -358,20 +359,22 @@ mod tests {
             for window in [
                 Window::ALL,
                 Window { low: key(0.25), shift: 0, bins: 1 },
-                Window { low: 1000, shift: 9, bins: 77 },
+                Window { low: 1024, shift: 9, bins: 77 },
+                Window { low: key(0.1) & !0xffff, shift: 16, bins: 200 },
             ] {
                 let mut bins = vec![0; window.bins];
-                let above = d.abs_counts(&b, window, &mut bins).unwrap();
+                let Outside { above, residue } = d.abs_counts(&b, window, &mut bins).unwrap();
                 let mut want = vec![0; window.bins];
-                let mut want_above = 0;
+                let (mut want_above, mut want_residue) = (0, 0);
                 for x in &x {
                     if u64::from(key(*x)) >= window.high() {
                         want_above += 1;
                     } else if key(*x) >= window.low {
                         want[((key(*x) - window.low) >> window.shift) as usize] += 1;
+                        want_residue |= key(*x) & ((1 << window.shift) - 1);
                     }
                 }
-                assert_eq!((above, bins), (want_above, want));
+                assert_eq!((above, residue, bins), (want_above, want_residue, want));
             }
             let cut = Cut { key: key(0.5), last: 1700 };
             let mut kept = buf(&d, &x);

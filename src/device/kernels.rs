@@ -4,7 +4,7 @@
 //! over whole slices or fixed-size arrays, no early exits, so that they vectorise.
 
 use super::philox::{self, WIDE};
-use super::{Divisor, Draw, Finiteness, LANES, Window};
+use super::{Divisor, Draw, Finiteness, LANES, Outside, Window};
 
 const SIGN: u32 = 0x8000_0000;
 
@@ -167,46 +167,95 @@ pub(super) fn abs_sum(x: &[f32]) -> f64 {
     tree(lanes)
 }
 
-/// Windows are usually narrow and most elements outside, so a group of elements is first tested
-/// together, as a mask; only the hits are sorted into bins.
-#[inline(always)]
-pub(super) fn abs_counts(x: &[f32], window: Window, bins: &mut [u32]) -> u64 {
-    let span = window.high() - u64::from(window.low);
-    let span = u32::try_from(span).unwrap_or(u32::MAX);
-    let mut above = 0u64;
-    let (groups, tail) = x.as_chunks::<GROUP>();
-    for group in groups {
-        above += u64::from(count_group(group, GROUP, window, span, bins));
-    }
-    let mut last = [0f32; GROUP];
-    last[..tail.len()].copy_from_slice(tail);
-    above + u64::from(count_group(&last, tail.len(), window, span, bins))
+/// Elements that [`abs_counts_narrow`] tests together: one vector of the widest kind.
+pub(super) const GROUP: usize = 16;
+
+/// A [`Window`] as numbers to compare with.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) low: u32,
+    pub(super) high: u32,
+    pub(super) span: u32,
+    shift: u32,
 }
 
-/// Elements that [`abs_counts`] tests together: one bit of a mask each.
-const GROUP: usize = 32;
-
-/// Counts the first `len` of a group; returns how many lie above the window.
-#[inline(always)]
-fn count_group(group: &[f32; GROUP], len: usize, window: Window, span: u32, bins: &mut [u32]) -> u32 {
-    let (mut inside, mut above) = (0u32, 0u32);
-    for (j, x) in group.iter().enumerate() {
-        let key = x.to_bits() & !SIGN;
-        let offset = key.wrapping_sub(window.low);
-        inside |= u32::from(offset < span) << j;
-        above |= (u32::from(key >= window.low) & u32::from(offset >= span)) << j;
+impl Bounds {
+    #[inline(always)]
+    pub(super) fn of(window: Window) -> Self {
+        // Keys end below 2^31, so a window that ends later holds all that it begins with.
+        let high = u32::try_from(window.high()).unwrap_or(u32::MAX);
+        Self { low: window.low, high, span: high - window.low, shift: window.shift }
     }
-    let valid = if len == GROUP { u32::MAX } else { (1 << len) - 1 };
-    inside &= valid;
-    while inside != 0 {
-        let j = inside.trailing_zeros() as usize;
-        inside &= inside - 1;
-        let offset = (group[j].to_bits() & !SIGN).wrapping_sub(window.low);
-        if let Some(bin) = bins.get_mut((offset >> window.shift) as usize) {
+}
+
+/// Sorts offsets of hits from the begin of the window into bins; returns their bits or-ed.
+#[inline(always)]
+pub(super) fn count_hits(hits: &[u32], bounds: Bounds, bins: &mut [u32]) -> u32 {
+    let mut bits = 0;
+    for offset in hits {
+        bits |= offset;
+        if let Some(bin) = bins.get_mut((offset >> bounds.shift) as usize) {
             *bin += 1;
         }
     }
-    (above & valid).count_ones()
+    bits
+}
+
+/// The offsets that lie in the window, in order, and how many; without a branch, since there may be
+/// any share of them.
+#[inline(always)]
+fn pack(x: &[f32], bounds: Bounds) -> ([u32; GROUP], usize) {
+    let (mut hits, mut n) = ([0u32; GROUP], 0);
+    for x in x {
+        let offset = (x.to_bits() & !SIGN).wrapping_sub(bounds.low);
+        hits[n % GROUP] = offset;
+        n += usize::from(offset < bounds.span);
+    }
+    (hits, n)
+}
+
+/// Where the window is narrow most elements are outside, so a group is first tested as a whole.
+#[inline(always)]
+pub(super) fn abs_counts_narrow(x: &[f32], window: Window, bins: &mut [u32]) -> Outside {
+    let bounds = Bounds::of(window);
+    let (mut above, mut bits) = (0u64, 0u32);
+    // Short runs, so that the counters of a lane cannot overflow.
+    for run in x.chunks(1 << 20) {
+        let mut lanes = [0u32; GROUP];
+        let (groups, tail) = run.as_chunks::<GROUP>();
+        for group in groups {
+            let mut inside = 0u32;
+            for j in 0..GROUP {
+                let key = group[j].to_bits() & !SIGN;
+                lanes[j] += u32::from(key >= bounds.high);
+                inside |= u32::from(key.wrapping_sub(bounds.low) < bounds.span);
+            }
+            if inside != 0 {
+                let (hits, n) = pack(group, bounds);
+                bits |= count_hits(&hits[..n], bounds, bins);
+            }
+        }
+        above += lanes.iter().map(|n| u64::from(*n)).sum::<u64>();
+        let rest = abs_counts_tail(tail, bounds, bins);
+        above += rest.0;
+        bits |= rest.1;
+    }
+    bounds.outside(above, bits)
+}
+
+/// Less than a group: how many are above, and the bits of the hits.
+#[inline(always)]
+pub(super) fn abs_counts_tail(tail: &[f32], bounds: Bounds, bins: &mut [u32]) -> (u64, u32) {
+    let (hits, n) = pack(tail, bounds);
+    let above = tail.iter().filter(|x| x.to_bits() & !SIGN >= bounds.high).count() as u64;
+    (above, count_hits(&hits[..n], bounds, bins))
+}
+
+impl Bounds {
+    #[inline(always)]
+    pub(super) fn outside(self, above: u64, bits: u32) -> Outside {
+        Outside { above, residue: bits & ((1 << self.shift) - 1) }
+    }
 }
 
 #[inline(always)]
@@ -268,7 +317,7 @@ fn keep_group(counter: u64, draw: Draw) -> [u32; DRAWS] {
     let mut keep = [0u32; DRAWS];
     for j in 0..WIDE {
         for lane in 0..4 {
-            keep[4 * j + lane] = u32::from(lanes[lane][j] >> 8 < draw.keep_below).wrapping_neg();
+            keep[4 * j + lane] = u32::from((lanes[lane][j] as u32) >> 8 < draw.keep_below).wrapping_neg();
         }
     }
     keep

@@ -48,7 +48,7 @@ impl Chunk<'_> {
 /// floats the order of keys is the order of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// First key of bin 0.
+    /// First key of bin 0, a multiple of `1 << shift`.
     pub low: u32,
     /// A bin spans `1 << shift` keys.
     pub shift: u32,
@@ -63,6 +63,25 @@ impl Window {
     /// The first key above the window.
     pub fn high(&self) -> u64 {
         u64::from(self.low) + ((self.bins as u64) << self.shift)
+    }
+}
+
+/// What is known of magnitudes beside their bins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// How many lie above the window.
+    pub above: u64,
+    /// The bits that bins leave out (the lowest `shift`), of all keys in the window, or-ed. Zero says
+    /// that each bin holds a single key: differences of 16-bit floats have few bits, so that wide bins
+    /// are often exact.
+    pub residue: u32,
+}
+
+impl Outside {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { above: self.above + other.above, residue: self.residue | other.residue }
     }
 }
 
@@ -154,9 +173,9 @@ pub trait Device: Sync {
     /// `Σ|x|` of each line in f64.
     fn line_abs_sums(&self, x: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;
 
-    /// Adds to `bins[b]` the number of elements with a key in bin `b` of `window`, and returns how
-    /// many elements lie above the window. NaN counts as above infinity.
-    fn abs_counts(&self, x: &Self::Buf, window: Window, bins: &mut [u32]) -> Result<u64, ExecError>;
+    /// Adds to `bins[b]` the number of elements with a key in bin `b` of `window`, and returns what
+    /// the bins do not tell. NaN counts as above infinity.
+    fn abs_counts(&self, x: &Self::Buf, window: Window, bins: &mut [u32]) -> Result<Outside, ExecError>;
 
     /// For each line of `line` elements, how many have exactly this key.
     fn equal_counts(&self, x: &Self::Buf, key: u32, line: usize) -> Result<Vec<u32>, ExecError>;

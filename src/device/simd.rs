@@ -5,6 +5,10 @@
 //! same in all three: vectors change how many elements are done at once, never an element's result.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+use super::kernels::{Bounds, GROUP, abs_counts_tail, count_hits};
+use super::{Outside, Window};
+
 /// What the machine offers beyond the build's own target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Level {
@@ -23,8 +27,12 @@ impl Level {
         #[cfg(target_arch = "x86_64")]
         {
             let wanted = std::env::var("GROWMERGE_SIMD").unwrap_or_default();
-            let avx2 = std::arch::is_x86_feature_detected!("avx2");
-            let avx512 = std::arch::is_x86_feature_detected!("avx512f")
+            let avx2 = std::arch::is_x86_feature_detected!("avx2")
+                && std::arch::is_x86_feature_detected!("popcnt")
+                && std::arch::is_x86_feature_detected!("bmi1")
+                && std::arch::is_x86_feature_detected!("bmi2");
+            let avx512 = avx2
+                && std::arch::is_x86_feature_detected!("avx512f")
                 && std::arch::is_x86_feature_detected!("avx512bw")
                 && std::arch::is_x86_feature_detected!("avx512dq")
                 && std::arch::is_x86_feature_detected!("avx512vl");
@@ -60,18 +68,18 @@ macro_rules! dispatch {
         pub(super) fn $name(level: Level, $($arg: $ty),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2")]
+                #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
                 fn avx2($($arg: $ty),*) $(-> $ret)? {
                     super::kernels::$name($($arg),*)
                 }
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                #[target_feature(enable = "popcnt,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
                 fn avx512($($arg: $ty),*) $(-> $ret)? {
                     super::kernels::$name($($arg),*)
                 }
                 match level {
-                    // SAFETY: `Level::detect` returns Avx2 only where the CPU reports that feature.
+                    // SAFETY: `Level::detect` returns Avx2 only where the CPU reports all of these features.
                     Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    // SAFETY: `Level::detect` returns Avx512 only where the CPU reports all four.
+                    // SAFETY: `Level::detect` returns Avx512 only where the CPU reports all of these features.
                     Level::Avx512 => return unsafe { avx512($($arg),*) },
                     Level::Plain => {}
                 }
@@ -101,7 +109,7 @@ dispatch! {
     fn add(acc: &mut [f32], x: &[f32]);
     fn dot(x: &[f32], y: &[f32]) -> f64;
     fn abs_sum(x: &[f32]) -> f64;
-    fn abs_counts(x: &[f32], window: super::Window, bins: &mut [u32]) -> u64;
+    fn abs_counts_narrow(x: &[f32], window: super::Window, bins: &mut [u32]) -> super::Outside;
     fn equal_count(x: &[f32], key: u32) -> u32;
     fn keep_largest(x: &mut [f32], key: u32, equal_until: usize);
     fn keep_random(x: &mut [f32], draw: super::Draw, first: u64);
@@ -114,4 +122,50 @@ dispatch! {
     fn finite_f16(bytes: &[u8]) -> super::Finiteness;
     fn finite_f32(bytes: &[u8]) -> super::Finiteness;
     fn finite_f64(bytes: &[u8]) -> super::Finiteness;
+}
+
+/// Counting is the one kernel that the compiler does not turn into good AVX-512: packing the hits of a
+/// vector is an instruction of its own.
+pub(super) fn abs_counts(level: Level, x: &[f32], window: Window, bins: &mut [u32]) -> Outside {
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512 {
+        // SAFETY: `Level::detect` returns Avx512 only where the CPU reports all of these features.
+        return unsafe { abs_counts_avx512(x, window, bins) };
+    }
+    abs_counts_narrow(level, x, window, bins)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+fn abs_counts_avx512(x: &[f32], window: Window, bins: &mut [u32]) -> Outside {
+    use std::arch::x86_64::{
+        _mm512_and_epi32, _mm512_cmpge_epu32_mask, _mm512_cmplt_epu32_mask, _mm512_loadu_si512,
+        _mm512_maskz_compress_epi32, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
+    };
+    const HITS: usize = 512;
+    let bounds = Bounds::of(window);
+    let all = |x: u32| _mm512_set1_epi32(x.cast_signed());
+    let (magnitude, low, high, span) = (all(!0 >> 1), all(bounds.low), all(bounds.high), all(bounds.span));
+    // A vector is always stored whole, so there is room for one more.
+    let mut hits = [0u32; HITS + GROUP];
+    let (mut n, mut above, mut bits) = (0, 0, 0);
+    let (groups, tail) = x.as_chunks::<GROUP>();
+    for group in groups {
+        // SAFETY: a group is as long as a vector; the load needs no alignment.
+        let key = _mm512_and_epi32(unsafe { _mm512_loadu_si512(group.as_ptr().cast()) }, magnitude);
+        let offset = _mm512_sub_epi32(key, low);
+        let inside = _mm512_cmplt_epu32_mask(offset, span);
+        above += u64::from(_mm512_cmpge_epu32_mask(key, high).count_ones());
+        let packed = _mm512_maskz_compress_epi32(inside, offset);
+        // SAFETY: `n <= HITS` here, so a vector fits behind `n`; the store needs no alignment.
+        unsafe { _mm512_storeu_si512(hits.as_mut_ptr().add(n).cast(), packed) };
+        n += inside.count_ones() as usize;
+        if n > HITS - GROUP {
+            bits |= count_hits(&hits[..n], bounds, bins);
+            n = 0;
+        }
+    }
+    bits |= count_hits(&hits[..n], bounds, bins);
+    let rest = abs_counts_tail(tail, bounds, bins);
+    bounds.outside(above + rest.0, bits | rest.1)
 }

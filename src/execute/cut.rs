@@ -5,10 +5,13 @@
 //! a bin is one key wide. A guess from a sample makes the first window so narrow that one pass is
 //! nearly always enough; a wrong guess costs a pass, never the result.
 
-use crate::device::{Cut, Window};
+use crate::device::{Cut, Outside, Window};
 
 /// Bins of one counting pass at most: 1 MiB of counters.
 pub(super) const MAX_BINS: usize = 1 << 18;
+/// Enough where all inputs are 16-bit floats, whose differences leave wide bins exact: counters that
+/// stay in the cache.
+pub(super) const FEW_BINS: usize = 1 << 15;
 /// One past the largest key of an f32.
 const KEYS: u64 = 1 << 31;
 
@@ -31,14 +34,17 @@ pub(super) struct CutSearch {
     pub(super) step: Step,
 }
 
-/// A window over the keys `low..high` in at most `max_bins` bins.
-fn window(low: u64, high: u64, max_bins: usize) -> Window {
-    let span = high.saturating_sub(low).max(1);
+/// A window over the keys `low..high`, and some before them, in at most `max_bins` bins.
+pub(super) fn window(low: u64, high: u64, max_bins: usize) -> Window {
     let mut shift = 0;
-    while span.div_ceil(1 << shift) > max_bins as u64 {
+    loop {
+        let start = low >> shift << shift;
+        let bins = high.saturating_sub(start).max(1).div_ceil(1 << shift);
+        if bins <= max_bins as u64 {
+            return Window { low: start as u32, shift, bins: bins as usize };
+        }
         shift += 1;
     }
-    Window { low: low as u32, shift, bins: span.div_ceil(1 << shift) as usize }
 }
 
 impl CutSearch {
@@ -54,18 +60,18 @@ impl CutSearch {
         Self { keep, max_bins, step: Step::Count(first) }
     }
 
-    /// Takes the counts of the window that [`Step::Count`] asked for: `above` it and in its `bins`.
-    pub(super) fn counted(&mut self, above: u64, bins: &[u64]) {
+    /// Takes the counts of the window that [`Step::Count`] asked for: outside of it and in its `bins`.
+    pub(super) fn counted(&mut self, outside: Outside, bins: &[u64]) {
         let Step::Count(asked) = self.step else { return };
-        if above >= self.keep {
+        if outside.above >= self.keep {
             self.step = Step::Count(window(asked.high(), KEYS, self.max_bins));
             return;
         }
-        let mut larger = above;
+        let mut larger = outside.above;
         for (bin, count) in bins.iter().enumerate().rev() {
             if larger + count >= self.keep {
                 let low = u64::from(asked.low) + ((bin as u64) << asked.shift);
-                self.step = if asked.shift == 0 {
+                self.step = if asked.shift == 0 || outside.residue == 0 {
                     self.found(low as u32, self.keep - larger, *count)
                 } else {
                     Step::Count(window(low, low + (1 << asked.shift), self.max_bins))
@@ -100,18 +106,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn count(x: &[f32], w: Window) -> (u64, Vec<u64>) {
+    fn count(x: &[f32], w: Window) -> (Outside, Vec<u64>) {
         let mut bins = vec![0; w.bins];
-        let mut above = 0;
+        let mut outside = Outside::default();
         for x in x {
             let key = x.abs().to_bits();
             if u64::from(key) >= w.high() {
-                above += 1;
+                outside.above += 1;
             } else if key >= w.low {
+                outside.residue |= key & ((1 << w.shift) - 1);
                 bins[((key - w.low) >> w.shift) as usize] += 1;
             }
         }
-        (above, bins)
+        (outside, bins)
     }
 
     /// The definition: sort by magnitude, largest first, lower index first among equals; cut at k.
@@ -138,8 +145,8 @@ mod tests {
             let cut = loop {
                 match search.step {
                     Step::Count(w) => {
-                        let (above, bins) = count(&x, w);
-                        search.counted(above, &bins);
+                        let (outside, bins) = count(&x, w);
+                        search.counted(outside, &bins);
                     }
                     Step::Locate { key, take } => {
                         let mut equal = x.iter().enumerate().filter(|(_, x)| x.abs().to_bits() == key);

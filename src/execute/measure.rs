@@ -4,8 +4,8 @@
 //! over when they leave the pass. Counts may be added in any order; sums are kept per unit and added
 //! in the order of units, so the result depends on neither threads nor blocks.
 
-use super::cut::{CutSearch, MAX_BINS, Step};
-use crate::device::{Chunk, Device, LINE, Window};
+use super::cut::{self, CutSearch, FEW_BINS, MAX_BINS, Step};
+use crate::device::{Chunk, Device, LINE, Outside, Window};
 use crate::method::{AbsSums, Measured, Stat, Sums};
 use crate::problem::ExecError;
 
@@ -16,8 +16,11 @@ pub(super) struct Meter {
     phase: Phase,
     /// Per unit; the meaning is the phase's.
     sums: Vec<Vec<f64>>,
-    equal: Vec<u64>,
-    above: u64,
+    /// Per unit: how many elements have each of the keys of `likely`, or in a pass that locates, the key.
+    equal: Vec<Vec<u64>>,
+    /// Keys at which the cut probably is: counting their elements per unit saves the pass that locates.
+    likely: Vec<u32>,
+    outside: Outside,
     bins: Vec<u64>,
 }
 
@@ -35,25 +38,47 @@ enum Phase {
 /// What one worker saw in one pass.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    above: u64,
+    outside: Outside,
     bins: Vec<u32>,
-    /// Unit and its value.
-    equal: Vec<(usize, u64)>,
+    /// Unit and its values.
+    equal: Vec<(usize, Vec<u64>)>,
     sums: Vec<(usize, Vec<f64>)>,
 }
 
+/// Where a cut probably is, judged from a sample.
+#[derive(Debug)]
+pub(super) struct Guess {
+    /// The range of keys, both ends included.
+    range: (u32, u32),
+    /// The likeliest keys, if there are few.
+    likely: Vec<u32>,
+}
+
+/// How many different differences there can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Precision {
+    /// All inputs are 16-bit floats.
+    Half,
+    /// Some are not.
+    Full,
+}
+
 impl Meter {
-    /// `guess`: a range of keys for the search of a cut, see [`guess`].
-    pub(super) fn new(stat: Stat, models: usize, guess: Option<(u32, u32)>) -> Self {
+    /// A meter of `stat` over a tensor of `models` models.
+    pub(super) fn new(stat: Stat, models: usize, precision: Precision, guess: Option<Guess>) -> Self {
+        let (range, likely) = guess.map_or((None, Vec::new()), |g| (Some(g.range), g.likely));
+        let bins = match precision {
+            Precision::Half => FEW_BINS,
+            // Many models search at once: together they stay within 16 MiB of counters.
+            Precision::Full => (16 * MAX_BINS / models.max(1)).min(MAX_BINS),
+        };
         let phase = match stat {
             Stat::Gram => Phase::Gram(models),
-            // Many models search at once: together they stay within 16 MiB of counters.
-            Stat::Cut { keep, .. } => {
-                Phase::Search(CutSearch::new(keep, guess, (16 * MAX_BINS / models.max(1)).min(MAX_BINS)))
-            }
+            Stat::Cut { keep, .. } => Phase::Search(CutSearch::new(keep, range, bins)),
             Stat::DrawSums { .. } => Phase::DropSums(None),
         };
-        Self { stat, phase, sums: Vec::new(), equal: Vec::new(), above: 0, bins: Vec::new() }
+        let (sums, equal, bins) = (Vec::new(), Vec::new(), Vec::new());
+        Self { stat, phase, sums, equal, likely, outside: Outside::default(), bins }
     }
 
     /// The result, once there is one.
@@ -86,11 +111,16 @@ impl Meter {
             (Phase::Search(search), _) => match search.step {
                 Step::Count(window) => {
                     tally.bins.resize(window.bins, 0);
-                    tally.above += d.abs_counts(&delta, window, &mut tally.bins)?;
+                    let before = self.likely_counts(window, &tally.bins);
+                    let outside = d.abs_counts(&delta, window, &mut tally.bins)?;
+                    tally.outside = tally.outside.and(outside);
+                    let after = self.likely_counts(window, &tally.bins);
+                    let here = after.iter().zip(before).map(|(after, before)| after - before).collect();
+                    add_unit(&mut tally.equal, unit, here, add_all);
                 }
                 Step::Locate { key, .. } => {
                     let count = d.equal_counts(&delta, key, LINE)?.into_iter().map(u64::from).sum();
-                    add_unit(&mut tally.equal, unit, count, |a, b| *a += b);
+                    add_unit(&mut tally.equal, unit, vec![count], add_all);
                 }
                 Step::Done(_) => {}
             },
@@ -109,6 +139,13 @@ impl Meter {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The bins of the likely keys.
+    fn likely_counts(&self, window: Window, bins: &[u32]) -> Vec<u64> {
+        let bin = |key: &u32| key.checked_sub(window.low).map(|offset| (offset >> window.shift) as usize);
+        let count = |key| bin(key).and_then(|b| bins.get(b)).map_or(0, |n| u64::from(*n));
+        self.likely.iter().map(count).collect()
     }
 
     /// Observes a block of all models.
@@ -135,14 +172,14 @@ impl Meter {
 
     /// Takes over what a worker saw. `units` is the number of units of the tensor.
     pub(super) fn absorb(&mut self, tally: Tally, units: usize) {
-        self.above += tally.above;
+        self.outside = self.outside.and(tally.outside);
         self.bins.resize(self.bins.len().max(tally.bins.len()), 0);
         for (sum, bin) in self.bins.iter_mut().zip(tally.bins) {
             *sum += u64::from(bin);
         }
-        self.equal.resize(units, 0);
-        for (unit, count) in tally.equal {
-            self.equal[unit] += count;
+        self.equal.resize(units, Vec::new());
+        for (unit, counts) in tally.equal {
+            self.equal[unit] = counts;
         }
         self.sums.resize(units, Vec::new());
         for (unit, sums) in tally.sums {
@@ -157,7 +194,7 @@ impl Meter {
         find: impl FnOnce(usize, u32, u64) -> Result<u64, ExecError>,
     ) -> Result<(), ExecError> {
         let bins = std::mem::take(&mut self.bins);
-        let above = std::mem::take(&mut self.above);
+        let outside = std::mem::take(&mut self.outside);
         let equal = std::mem::take(&mut self.equal);
         let sums = std::mem::take(&mut self.sums).into_iter().fold(Vec::new(), |mut total, unit| {
             if total.is_empty() {
@@ -169,22 +206,28 @@ impl Meter {
         match &mut self.phase {
             Phase::Gram(n) => self.phase = Phase::Done(Measured::Gram(square(*n, &sums))),
             Phase::Search(search) => {
-                match search.step {
-                    Step::Count(_) => search.counted(above, &bins),
-                    Step::Locate { key, take } => {
-                        let mut before = 0;
-                        let unit = equal.iter().position(|count| {
-                            let here = before + count >= take;
-                            before += if here { 0 } else { *count };
-                            here
-                        });
-                        let last = match unit {
-                            Some(unit) => find(unit, key, take - before)?,
-                            None => u64::MAX,
-                        };
-                        search.located(last);
-                    }
-                    Step::Done(_) => {}
+                // Which column of `equal` tells where the elements of the key are.
+                let mut column = Some(0);
+                if let Step::Count(_) = search.step {
+                    search.counted(outside, &bins);
+                    column = match search.step {
+                        Step::Locate { key, .. } => self.likely.iter().position(|likely| *likely == key),
+                        _ => None,
+                    };
+                }
+                if let (Step::Locate { key, take }, Some(column)) = (search.step, column) {
+                    let counts = equal.iter().map(|unit| unit.get(column).copied().unwrap_or_default());
+                    let mut before = 0;
+                    let unit = counts.into_iter().position(|count| {
+                        let here = before + count >= take;
+                        before += if here { 0 } else { count };
+                        here
+                    });
+                    let last = match unit {
+                        Some(unit) => find(unit, key, take - before)?,
+                        None => u64::MAX,
+                    };
+                    search.located(last);
                 }
                 if let Step::Done(cut) = search.step {
                     self.phase = match self.stat {
@@ -227,7 +270,7 @@ fn add_unit<T>(entries: &mut Vec<(usize, T)>, unit: usize, value: T, add: impl F
 }
 
 #[allow(clippy::ptr_arg)] // the signature that `add_unit` asks for
-fn add_all(total: &mut Vec<f64>, more: Vec<f64>) {
+fn add_all<T: std::ops::AddAssign>(total: &mut Vec<T>, more: Vec<T>) {
     for (total, more) in total.iter_mut().zip(more) {
         *total += more;
     }
@@ -247,38 +290,49 @@ fn square(n: usize, triangle: &[f64]) -> Vec<f64> {
     full
 }
 
-/// A range of keys in which the `keep`-th largest of `elements` magnitudes probably lies, judged from a
-/// sample of the difference. `None` when the sample says nothing useful.
+/// Guesses where the `keep`-th largest of `elements` magnitudes is, from a sample of the difference.
 pub(super) fn guess<D: Device>(
     d: &D,
     sample: &D::Buf,
     sampled: u64,
     keep: u64,
     elements: u64,
-) -> Result<Option<(u32, u32)>, ExecError> {
+) -> Result<Guess, ExecError> {
     let share = keep as f64 / elements as f64;
     let rank = share * sampled as f64;
-    // Neighbours resemble each other, so the sample is worth less than its size: five standard
-    // deviations of a sample eight times smaller.
-    let margin = 5.0 * (8.0 * sampled as f64 * share * (1.0 - share)).sqrt() + 8.0;
-    let key_at = |rank: f64| -> Result<Option<u32>, ExecError> {
-        if rank < 1.0 || rank > sampled as f64 {
-            return Ok(None);
-        }
-        let mut search = CutSearch::new(rank as u64, None, Window::ALL.bins);
-        while let Step::Count(window) = search.step {
-            let mut bins = vec![0; window.bins];
-            let above = d.abs_counts(sample, window, &mut bins)?;
-            let bins: Vec<u64> = bins.into_iter().map(u64::from).collect();
-            search.counted(above, &bins);
-        }
-        Ok(match search.step {
-            Step::Done(cut) => Some(cut.key),
-            Step::Locate { key, .. } => Some(key),
-            Step::Count(_) => None,
-        })
-    };
-    let low = key_at(rank + margin)?.unwrap_or(0);
-    let high = key_at(rank - margin)?.unwrap_or(0x7fff_ffff);
-    Ok((low <= high).then_some((low, high)))
+    // Neighbours resemble each other, so the sample is worth less than its size: four standard
+    // deviations of a sample four times smaller.
+    let margin = 4.0 * (4.0 * sampled as f64 * share * (1.0 - share)).sqrt() + 4.0;
+    let mut all = vec![0; Window::ALL.bins];
+    let above = d.abs_counts(sample, Window::ALL, &mut all)?.above;
+    let first_key = |bin: usize| (bin as u32) << Window::ALL.shift;
+    let low = bin_at(above, &all, rank + margin).map_or(0, first_key);
+    let high = bin_at(above, &all, rank - margin).map_or(0x7fff_ffff, |bin| first_key(bin + 1) - 1);
+
+    // A closer look for keys that many elements have.
+    let window = cut::window(u64::from(low), u64::from(high) + 1, FEW_BINS);
+    let mut bins = vec![0; window.bins];
+    let outside = d.abs_counts(sample, window, &mut bins)?;
+    let mut likely = Vec::new();
+    if let Some(at) = bin_at(outside.above, &bins, rank)
+        && (window.shift == 0 || outside.residue == 0)
+    {
+        let filled = |bin: &usize| bins[*bin] > 0;
+        likely.extend((0..=at).rev().filter(filled).take(2));
+        likely.extend((at + 1..bins.len()).find(filled));
+    }
+    let key = |bin: usize| window.low + ((bin as u32) << window.shift);
+    Ok(Guess { range: (low, high), likely: likely.into_iter().map(key).collect() })
+}
+
+/// The bin with the magnitude of a rank, 1 being the largest.
+fn bin_at(above: u64, bins: &[u32], rank: f64) -> Option<usize> {
+    let mut larger = above as f64;
+    if rank < larger.max(1.0) {
+        return None;
+    }
+    bins.iter().rposition(|count| {
+        larger += f64::from(*count);
+        larger >= rank
+    })
 }

