@@ -8,10 +8,9 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Advice, Mmap};
+use memmap2::Mmap;
 
 use crate::problem::ExecError;
 
@@ -47,14 +46,8 @@ impl Map {
         }
         Ok(())
     }
-
-    /// Asks the kernel to read ahead; a refusal does not matter.
-    pub(super) fn will_need(&self, range: Range<usize>) {
-        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
-    }
 }
 
-#[cfg(unix)]
 mod guard {
     use std::sync::Once;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -155,23 +148,6 @@ mod guard {
         // SAFETY: restoring the default action has no preconditions.
         unsafe {
             libc::signal(libc::SIGBUS, libc::SIG_DFL);
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod guard {
-    /// Other systems do not allow a mapped file to be shortened.
-    #[derive(Debug)]
-    pub(super) struct Guard;
-
-    impl Guard {
-        pub(super) fn new(_start: usize, _len: usize) -> Self {
-            Self
-        }
-
-        pub(super) fn is_poisoned(&self) -> bool {
-            false
         }
     }
 }

@@ -145,14 +145,6 @@ impl Checkpoint {
     pub fn check_intact(&self, tensor: &TensorInfo) -> Result<(), ExecError> {
         self.files.get(tensor.file).map_or(Ok(()), |f| f.map.check())
     }
-
-    /// Asks the system to read some bytes of a tensor ahead.
-    pub fn will_need(&self, tensor: &TensorInfo, bytes: Range<usize>) {
-        if let Some(file) = self.files.get(tensor.file) {
-            let start = tensor.range.start as usize;
-            file.map.will_need(start + bytes.start..(start + bytes.end).min(tensor.range.end as usize));
-        }
-    }
 }
 
 impl SafetensorsFile {

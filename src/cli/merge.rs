@@ -72,11 +72,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         (_, true) => Existing::Overwrite,
         _ => Existing::Refuse,
     };
+    let sync = match args.sync {
+        SyncChoice::Disk => Sync::Disk,
+        SyncChoice::System => Sync::System,
+    };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(cores, usize::from);
     let (threads, device) = within(args.memory, threads, &plan)?;
     let cancel = cancel_on_signal()?;
-    let (draft, todo) = match Draft::open(&plan, &args.out, existing)? {
+    let (draft, todo) = match Draft::open(&plan, &args.out, existing, sync)? {
         Opened::Draft(draft, todo) => (draft, todo),
         Opened::Complete => {
             if !silent {
@@ -95,11 +99,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     progress.finish();
     done?;
     let hashes = args.hash_inputs.then(|| hash_inputs(&plan)).transpose()?;
-    let sync = match args.sync {
-        SyncChoice::Disk => Sync::Disk,
-        SyncChoice::System => Sync::System,
-    };
-    let manifest = draft.finish(sync, hashes.as_ref())?;
+    let manifest = draft.finish(hashes.as_ref())?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         super::print_json(&serde_json::json!({

@@ -1,18 +1,18 @@
 //! A merge on its way to disk.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
-use super::manifest::{InputFile, InputModel, Manifest, OutputFile, SourceTensor, TensorRecord};
-use super::{JOURNAL, MANIFEST, card, small};
-use crate::checksum::{self, Joined};
+use super::manifest::{Manifest, OutputFile};
+use super::shards::Shards;
+use super::{JOURNAL, MANIFEST, card, record, small};
 use crate::execute::{Sealed, Sink};
-use crate::plan::{Plan, Shard, Source, Work, hex};
+use crate::plan::{Plan, hex};
 use crate::problem::{Error, ExecError, Problem};
 
 /// What to do with what is in the folder already.
@@ -35,6 +35,16 @@ pub enum Sync {
     System,
 }
 
+impl Sync {
+    /// Brings a file or folder to the disk, if that is asked for.
+    fn file(self, path: &Path) -> Result<(), ExecError> {
+        match self {
+            Self::Disk => File::open(path).and_then(|f| f.sync_all()).map_err(ExecError::io("sync", path)),
+            Self::System => Ok(()),
+        }
+    }
+}
+
 /// What [`Draft::open`] found.
 #[derive(Debug)]
 pub enum Opened<'p> {
@@ -49,13 +59,10 @@ pub enum Opened<'p> {
 pub struct Draft<'p> {
     plan: &'p Plan,
     folder: PathBuf,
-    shards: Vec<(PathBuf, File)>,
+    sync: Sync,
+    shards: Shards,
     journal: Journal,
     done: Mutex<BTreeMap<String, Entry>>,
-}
-
-fn partial(folder: &Path, shard: &Shard) -> PathBuf {
-    folder.join(format!("{}.partial", shard.file))
 }
 
 impl<'p> Draft<'p> {
@@ -63,7 +70,12 @@ impl<'p> Draft<'p> {
     ///
     /// # Errors
     /// [`Error::Input`] if the folder must not be written to, [`Error::Exec`] if it cannot be.
-    pub fn open(plan: &'p Plan, folder: &Path, existing: Existing) -> Result<Opened<'p>, Error> {
+    pub fn open(
+        plan: &'p Plan,
+        folder: &Path,
+        existing: Existing,
+        sync: Sync,
+    ) -> Result<Opened<'p>, Error> {
         refuse_inputs(plan, folder)?;
         std::fs::create_dir_all(folder).map_err(ExecError::io("create", folder))?;
         let names = list(folder)?;
@@ -104,8 +116,9 @@ impl<'p> Draft<'p> {
                     .into());
             }
         }
-        let shards = lay_out(plan, folder)?;
-        let mut draft = Self { plan, folder: folder.to_owned(), shards, journal, done: Mutex::default() };
+        let shards = Shards::lay_out(&plan.layout, folder, sync)?;
+        let folder = folder.to_owned();
+        let mut draft = Self { plan, folder, sync, shards, journal, done: Mutex::default() };
         let verified = draft.verified(entries);
         draft.journal.start((&plan.digest, &plan.stamp), verified.values())?;
         let todo = (0..plan.jobs.len()).filter(|j| !verified.contains_key(&plan.jobs[*j].name)).collect();
@@ -136,13 +149,12 @@ impl<'p> Draft<'p> {
     /// SHA-256 of a job's bytes as they are in its shard.
     fn hash(&self, job: usize) -> Result<String, ExecError> {
         let place = self.plan.layout.places[job];
-        let (path, file) = &self.shards[place.shard];
         let (mut at, end) = (place.offset, place.offset + self.plan.jobs[job].bytes());
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
         while at < end {
             let part = buffer.len().min((end - at) as usize);
-            read_at(file, &mut buffer[..part], at).map_err(ExecError::io("read", path))?;
+            self.shards.read(place.shard, at, &mut buffer[..part])?;
             hash.update(&buffer[..part]);
             at += part as u64;
         }
@@ -155,19 +167,12 @@ impl<'p> Draft<'p> {
     /// [`ExecError`]; the folder then still counts as unfinished.
     pub fn finish(
         self,
-        sync: Sync,
         input_sha256: Option<&BTreeMap<PathBuf, String>>,
     ) -> Result<Manifest, ExecError> {
         let (plan, folder) = (self.plan, self.folder.as_path());
         let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for ((path, file), shard) in self.shards.into_iter().zip(&plan.layout.shards) {
-            if sync == Sync::Disk {
-                file.sync_all().map_err(ExecError::io("sync", &path))?;
-            }
-            drop(file);
-            std::fs::rename(&path, folder.join(&shard.file)).map_err(ExecError::io("rename", &path))?;
-        }
-        let mut files: Vec<OutputFile> = plan.layout.shards.iter().map(shard_record).collect();
+        self.shards.finish()?;
+        let mut files: Vec<OutputFile> = plan.layout.shards.iter().map(record::shard_record).collect();
         let mut add = |name: &str, bytes: &[u8]| -> Result<(), ExecError> {
             small::write(folder, name, bytes)?;
             files.push(OutputFile {
@@ -190,11 +195,14 @@ impl<'p> Draft<'p> {
         }
         add("recipe.yaml", plan.recipe.1.as_bytes())?;
         add("README.md", card::card(plan).as_bytes())?;
-        let manifest = manifest(plan, &done, files, input_sha256);
+        // All names are on the disk before the manifest says so.
+        let small = files.iter().skip(plan.layout.shards.len());
+        small.into_iter().map(|f| folder.join(&f.name)).try_for_each(|path| self.sync.file(&path))?;
+        self.sync.file(folder)?;
+        let manifest = record::manifest(plan, &done, files, input_sha256);
         small::write(folder, MANIFEST, &pretty(&manifest))?;
-        if let (Sync::Disk, Ok(directory)) = (sync, File::open(folder)) {
-            directory.sync_all().map_err(ExecError::io("sync", folder))?;
-        }
+        self.sync.file(&folder.join(MANIFEST))?;
+        self.sync.file(folder)?;
         self.journal.remove()?;
         Ok(manifest)
     }
@@ -203,8 +211,7 @@ impl<'p> Draft<'p> {
 impl Sink for Draft<'_> {
     fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
         let place = self.plan.layout.places[job];
-        let (path, file) = &self.shards[place.shard];
-        write_at(file, bytes, place.offset + at).map_err(ExecError::io("write", path))
+        self.shards.write(place.shard, place.offset + at, bytes)
     }
 
     fn seal(&self, job: usize, sealed: Sealed) -> Result<(), ExecError> {
@@ -270,169 +277,9 @@ fn remove_model(folder: &Path) -> Result<(), ExecError> {
     Ok(())
 }
 
-/// Creates every shard at its full length, with its header.
-fn lay_out(plan: &Plan, folder: &Path) -> Result<Vec<(PathBuf, File)>, ExecError> {
-    let mut shards = Vec::new();
-    let mut fresh = Vec::new();
-    for shard in &plan.layout.shards {
-        let path = partial(folder, shard);
-        // A merge that was ended between renaming and the manifest left the final name.
-        let last = folder.join(&shard.file);
-        if !path.exists() && last.exists() {
-            std::fs::rename(&last, &path).map_err(ExecError::io("rename", &last))?;
-        }
-        if path.metadata().map(|m| m.len()).ok() != Some(shard.len) {
-            fresh.push(shard.len);
-        }
-    }
-    let needed: u64 = fresh.iter().sum();
-    if let Ok(disk) = rustix::fs::statvfs(folder)
-        && disk.f_bavail * disk.f_frsize < needed
-    {
-        let path = folder.to_owned();
-        tracing::debug!(needed, available = disk.f_bavail * disk.f_frsize, "not enough space");
-        return Err(ExecError::DiskFull { path });
-    }
-    for shard in &plan.layout.shards {
-        let path = partial(folder, shard);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(ExecError::io("create", &path))?;
-        if file.metadata().map_err(ExecError::io("read", &path))?.len() != shard.len {
-            file.set_len(0).map_err(ExecError::io("write", &path))?;
-            allocate(&file, shard.len).map_err(ExecError::io("write", &path))?;
-        }
-        write_at(&file, &shard.header, 0).map_err(ExecError::io("write", &path))?;
-        shards.push((path, file));
-    }
-    Ok(shards)
-}
-
-/// Reserves the file's blocks, so that a full disk is noticed now; on file systems that cannot
-/// reserve, the file is only made that long.
-fn allocate(file: &File, len: u64) -> std::io::Result<()> {
-    use rustix::fs::{FallocateFlags, fallocate};
-    use rustix::io::Errno;
-    match fallocate(file, FallocateFlags::empty(), 0, len.max(1)) {
-        Ok(()) => Ok(()),
-        Err(Errno::NOSPC | Errno::DQUOT) => Err(std::io::ErrorKind::StorageFull.into()),
-        Err(_) => file.set_len(len),
-    }
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], at: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, at)
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
-}
-
 fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');
     text
 }
 
-fn shard_record(shard: &Shard) -> OutputFile {
-    OutputFile {
-        name: shard.file.clone(),
-        bytes: shard.len,
-        sha256: hex(&Sha256::digest(&shard.header)),
-        sha256_bytes: shard.header.len() as u64,
-    }
-}
-
-fn manifest(
-    plan: &Plan,
-    done: &BTreeMap<String, Entry>,
-    files: Vec<OutputFile>,
-    input_sha256: Option<&BTreeMap<PathBuf, String>>,
-) -> Manifest {
-    let mut crcs: BTreeMap<Source, String> = BTreeMap::new();
-    let mut tensors = Vec::new();
-    for (job, place) in plan.jobs.iter().zip(&plan.layout.places) {
-        let Some(entry) = done.get(&job.name) else { continue };
-        let mut sources = Vec::new();
-        for (i, (source, crc)) in job.sources().zip(&entry.inputs).enumerate() {
-            crcs.insert(source, crc.clone());
-            let args = job.per_model.get(i).filter(|a| a.iter().next().is_some());
-            sources.push(SourceTensor {
-                model: plan.inputs[source.input].name().into(),
-                tensor: source.info(&plan.inputs).name.clone(),
-                crc64nvme: crc.clone(),
-                parameters: args.and_then(|a| serde_json::to_value(a).ok()).unwrap_or_default(),
-            });
-        }
-        tensors.push(TensorRecord {
-            name: job.name.clone(),
-            file: plan.layout.shards[place.shard].file.clone(),
-            offset: place.offset,
-            dtype: job.dtype.name().into(),
-            shape: job.shape.clone(),
-            sha256: entry.sha256.clone(),
-            method: match job.work {
-                Work::Copy(_) => "copy".into(),
-                Work::Merge(_) => plan.method.name.into(),
-            },
-            parameters: serde_json::to_value(&job.global).unwrap_or_default(),
-            sources,
-        });
-    }
-    let left_out = plan.left_out.iter().map(|l| (l.model.clone(), l.tensor.clone(), l.why.clone()));
-    Manifest {
-        growmerge: env!("CARGO_PKG_VERSION").into(),
-        method: plan.method.name.into(),
-        seed: plan.seed,
-        plan: plan.digest.clone(),
-        inputs: inputs(plan, &crcs, input_sha256),
-        files,
-        tensors,
-        left_out: left_out.collect(),
-    }
-}
-
-fn inputs(
-    plan: &Plan,
-    crcs: &BTreeMap<Source, String>,
-    sha256: Option<&BTreeMap<PathBuf, String>>,
-) -> Vec<InputModel> {
-    let model = |(i, input): (usize, &crate::checkpoint::Checkpoint)| {
-        let files = input.files().iter().enumerate().map(|(f, file)| InputFile {
-            name: file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            bytes: file.len,
-            header_sha256: hex(&Sha256::digest(&file.header)),
-            crc64nvme: whole_file_crc(input, i, f, crcs),
-            sha256: sha256.and_then(|all| all.get(&file.path).cloned()),
-        });
-        InputModel { model: input.name().into(), base: plan.base == Some(i), files: files.collect() }
-    };
-    plan.inputs.iter().enumerate().map(model).collect()
-}
-
-/// The checksum of a file from those of its header and tensors, if all of them were read.
-fn whole_file_crc(
-    input: &crate::checkpoint::Checkpoint,
-    position: usize,
-    file: usize,
-    crcs: &BTreeMap<Source, String>,
-) -> Option<String> {
-    let mut tensors: Vec<(usize, &crate::checkpoint::TensorInfo)> =
-        input.tensors().iter().enumerate().filter(|(_, t)| t.file == file).collect();
-    tensors.sort_by_key(|(_, t)| (t.range.start, t.range.end));
-    let header = &input.files().get(file)?.header;
-    let mut whole = Joined::new();
-    whole.add(checksum::of(header), header.len() as u64);
-    for (i, tensor) in tensors {
-        let crc = crcs.get(&Source { input: position, tensor: i })?;
-        let crc = u64::from_str_radix(crc, 16).ok()?;
-        whole.add(crc, tensor.range.end - tensor.range.start);
-    }
-    Some(format!("{:016x}", whole.sum()))
-}

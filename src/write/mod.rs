@@ -9,6 +9,8 @@ mod card;
 mod draft;
 mod journal;
 mod manifest;
+mod record;
+mod shards;
 mod small;
 mod verify;
 

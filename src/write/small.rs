@@ -1,6 +1,7 @@
 //! Small files: written aside, then renamed into place.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::problem::ExecError;
@@ -11,14 +12,9 @@ pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ExecE
     let path = folder.join(name);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".growmerge-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(ExecError::io("create a file in", folder))?;
     file.write_all(bytes).map_err(ExecError::io("write", &path))?;
-    file.as_file().sync_all().map_err(ExecError::io("sync", &path))?;
     file.persist(&path).map_err(|e| ExecError::io("rename", &path)(e.error))?;
     Ok(())
 }

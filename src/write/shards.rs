@@ -1,0 +1,160 @@
+//! Weight files while they are written: laid out at full length, filled at offsets, flushed on the way.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use super::draft::Sync;
+use crate::plan::Layout;
+use crate::problem::ExecError;
+
+/// Written bytes after which a file is flushed in the background: the disk then works while tensors
+/// are still being merged, and the sync at the end finds little left to do.
+const FLUSH: u64 = 64 << 20;
+
+#[derive(Debug)]
+struct Shard {
+    /// `*.partial` until the end.
+    path: PathBuf,
+    last: PathBuf,
+    file: Arc<File>,
+    unflushed: AtomicU64,
+}
+
+/// The weight files of a draft.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    sync: Sync,
+    flusher: Flusher,
+}
+
+impl Shards {
+    /// Creates every shard at its full length, with its header. What is there already stays.
+    pub(super) fn lay_out(layout: &Layout, folder: &Path, sync: Sync) -> Result<Self, ExecError> {
+        let name = |file: &str| (folder.join(format!("{file}.partial")), folder.join(file));
+        let mut needed = 0;
+        for shard in &layout.shards {
+            let (path, last) = name(&shard.file);
+            // A merge that was ended between renaming and the manifest left the final name.
+            if !path.exists() && last.exists() {
+                std::fs::rename(&last, &path).map_err(ExecError::io("rename", &last))?;
+            }
+            let present = path.metadata().map(|m| m.len()).ok();
+            needed += if present == Some(shard.len) { 0 } else { shard.len - present.unwrap_or(0).min(shard.len) };
+        }
+        check_space(folder, needed)?;
+        let mut shards = Vec::new();
+        for shard in &layout.shards {
+            let (path, last) = name(&shard.file);
+            let file = create(&path, shard.len)?;
+            file.write_all_at(&shard.header, 0).map_err(ExecError::io("write", &path))?;
+            shards.push(Shard { path, last, file: Arc::new(file), unflushed: AtomicU64::new(0) });
+        }
+        let flusher = match sync {
+            Sync::Disk => Flusher::start(&shards),
+            Sync::System => Flusher::idle(),
+        };
+        Ok(Self { shards, sync, flusher })
+    }
+
+    /// Writes bytes at an offset of a shard.
+    pub(super) fn write(&self, shard: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
+        let Shard { path, file, unflushed, .. } = &self.shards[shard];
+        file.write_all_at(bytes, at).map_err(ExecError::io("write", path))?;
+        let before = unflushed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Of all workers exactly one crosses each multiple.
+        if before / FLUSH != (before + bytes.len() as u64) / FLUSH {
+            self.flusher.flush(shard);
+        }
+        Ok(())
+    }
+
+    /// Reads bytes at an offset of a shard.
+    pub(super) fn read(&self, shard: usize, at: u64, bytes: &mut [u8]) -> Result<(), ExecError> {
+        let Shard { path, file, .. } = &self.shards[shard];
+        file.read_exact_at(bytes, at).map_err(ExecError::io("read", path))
+    }
+
+    /// Brings everything to the disk and gives the files their final names.
+    pub(super) fn finish(self) -> Result<(), ExecError> {
+        self.flusher.join().map_err(|(shard, e)| ExecError::io("sync", &self.shards[shard].path)(e))?;
+        for Shard { path, last, file, .. } in self.shards {
+            if self.sync == Sync::Disk {
+                file.sync_all().map_err(ExecError::io("sync", &path))?;
+            }
+            std::fs::rename(&path, last).map_err(ExecError::io("rename", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// A thread that flushes shards on request. Its errors count: the system reports a failed write-back
+/// once, to whoever asks first.
+#[derive(Debug)]
+struct Flusher {
+    requests: Option<mpsc::Sender<usize>>,
+    thread: Option<JoinHandle<Result<(), (usize, io::Error)>>>,
+}
+
+impl Flusher {
+    fn idle() -> Self {
+        Self { requests: None, thread: None }
+    }
+
+    fn start(shards: &[Shard]) -> Self {
+        let files: Vec<Arc<File>> = shards.iter().map(|s| s.file.clone()).collect();
+        let (requests, queue) = mpsc::channel::<usize>();
+        let work = move || queue.iter().try_for_each(|shard| files[shard].sync_data().map_err(|e| (shard, e)));
+        let thread = std::thread::Builder::new().name("flush".into()).spawn(work).ok();
+        Self { requests: thread.is_some().then_some(requests), thread }
+    }
+
+    fn flush(&self, shard: usize) {
+        if let Some(requests) = &self.requests {
+            // The thread ends early only on an error, which `join` reports.
+            let _ = requests.send(shard);
+        }
+    }
+
+    fn join(self) -> Result<(), (usize, io::Error)> {
+        drop(self.requests);
+        // A thread that panicked has flushed nothing more; the final sync is still to come.
+        self.thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(())))
+    }
+}
+
+fn check_space(folder: &Path, needed: u64) -> Result<(), ExecError> {
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < needed => {
+            Err(ExecError::DiskFull { path: folder.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn create(path: &Path, len: u64) -> Result<File, ExecError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(path).map_err(ExecError::io("create", path))?;
+    if file.metadata().map_err(ExecError::io("read", path))?.len() != len {
+        file.set_len(0).and_then(|()| allocate(&file, len)).map_err(ExecError::io("write", path))?;
+    }
+    Ok(file)
+}
+
+/// Reserves the file's blocks, so that a full disk is noticed now; on file systems that cannot
+/// reserve, the file is only made that long.
+fn allocate(file: &File, len: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    match fallocate(file, FallocateFlags::empty(), 0, len.max(1)) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOSPC | Errno::DQUOT) => Err(io::ErrorKind::StorageFull.into()),
+        Err(_) => file.set_len(len),
+    }
+}
