@@ -76,15 +76,24 @@ pub fn read(folder: &Path) -> Tensors {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "safetensors") {
-            let bytes = std::fs::read(&path).unwrap();
-            for (name, view) in safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors() {
-                let tensor =
-                    Tensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() };
+            for (name, tensor) in read_file(&path) {
                 assert!(all.insert(name, tensor).is_none());
             }
         }
     }
     all
+}
+
+/// Reads one weight file with the safetensors crate.
+pub fn read_file(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |view: &TensorView<'_>| Tensor {
+        dtype: view.dtype(),
+        shape: view.shape().to_vec(),
+        bytes: view.data().to_vec(),
+    };
+    file.tensors().iter().map(|(name, view)| (name.clone(), tensor(view))).collect()
 }
 
 /// Merged bytes in memory.

@@ -1,0 +1,112 @@
+//! The numbers of mergekit 0.1.5, as recorded in `tests/golden` by its `make.py`.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::{Tensors, merge, values};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// How near a recipe's output is to mergekit's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Expect {
+    /// Every byte.
+    SameBytes,
+    /// Each tensor's difference is at most this share of its norm.
+    Within(f64),
+}
+
+use Expect::{SameBytes, Within};
+
+/// Weighted averages differ in the last bit: this mergekit's `addcmul_` fuses the product into the sum
+/// on machines that can, while here every operation rounds, so that all devices agree. Slerp's angle
+/// and the sums behind `rescale` are taken in f64 here.
+const ROUNDING: Expect = Within(2e-7);
+/// One unit in the last place of bf16 where the average falls next to a tie.
+const ROUNDING_BF16: Expect = Within(2e-4);
+
+const RECIPES: &[(&str, Expect)] = &[
+    ("linear", ROUNDING),
+    ("linear_unnormalized", ROUNDING),
+    ("linear_base_among_models", ROUNDING),
+    ("linear_out_bf16", ROUNDING_BF16),
+    ("linear_bf16", Within(4e-3)),
+    ("slerp", ROUNDING),
+    ("slerp_filters", ROUNDING),
+    ("task_arithmetic", SameBytes),
+    ("task_arithmetic_normalized", SameBytes),
+    ("task_arithmetic_gradient", SameBytes),
+    ("ties", SameBytes),
+    ("ties_sum", SameBytes),
+    ("ties_rescaled", ROUNDING),
+    ("ties_slices", SameBytes),
+    ("dare_linear_whole", SameBytes),
+    ("dare_ties_whole", SameBytes),
+    ("passthrough_slices", SameBytes),
+];
+
+fn distance(got: &[f64], want: &[f64]) -> f64 {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let size = norm(&mut want.iter().copied());
+    norm(&mut got.iter().zip(want).map(|(a, b)| a - b)) / size.max(f64::MIN_POSITIVE)
+}
+
+fn compare(name: &str, expect: Expect, got: &Tensors, want: &Tensors) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if got.keys().ne(want.keys()) {
+        return vec![format!("{name}: other tensors: {:?}", got.keys().collect::<Vec<_>>())];
+    }
+    for (tensor, want) in want {
+        let got = &got[tensor];
+        if (got.dtype, &got.shape) != (want.dtype, &want.shape) {
+            wrong.push(format!("{name}: {tensor} is {:?} {:?}", got.dtype, got.shape));
+            continue;
+        }
+        let off = distance(&values(got), &values(want));
+        let fine = match expect {
+            SameBytes => got.bytes == want.bytes,
+            Within(limit) => off <= limit,
+        };
+        if !fine {
+            wrong.push(format!("{name}: {tensor} is off by {off:e}"));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn outputs_are_mergekits() {
+    let mut wrong = Vec::new();
+    for (name, expect) in RECIPES {
+        let recipe = std::fs::read_to_string(golden().join(format!("recipes/{name}.yaml"))).unwrap();
+        let got = merge(&recipe.replace("@IN@", golden().join("inputs").to_str().unwrap()));
+        let want = support::read_file(&golden().join(format!("outputs/{name}.safetensors")));
+        wrong.extend(compare(name, *expect, &got, &want));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_recorded_recipe_is_compared() {
+    let mut there: Vec<String> = std::fs::read_dir(golden().join("recipes"))
+        .unwrap()
+        .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    there.sort();
+    let mut listed: Vec<String> = RECIPES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    listed.sort();
+    assert_eq!(there, listed);
+}
+
+#[test]
+fn a_changed_parameter_would_be_noticed() {
+    let recipe = std::fs::read_to_string(golden().join("recipes/ties.yaml")).unwrap();
+    let recipe = recipe.replace("@IN@", golden().join("inputs").to_str().unwrap());
+    let want = support::read_file(&golden().join("outputs/ties.safetensors"));
+    let got = merge(&recipe.replace("density: 0.3", "density: 0.32"));
+    assert!(!compare("ties", Within(1e-4), &got, &want).is_empty());
+}
