@@ -199,3 +199,10 @@ impl Noise {
             .collect()
     }
 }
+
+/// The program itself, as a user runs it, in the folder of the repository.
+pub fn command() -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_growmerge"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("GROWMERGE_SIMD");
+    command
+}
