@@ -137,6 +137,25 @@ proptest! {
 }
 
 #[test]
+fn ties_of_equal_magnitudes_across_units() {
+    let len = growmerge::execute::UNIT + 12_345;
+    let folder = tempfile::tempdir().unwrap();
+    let mut noise = Noise(11);
+    let coarse = |x: f32| (x * 32.0).round() / 32.0;
+    let x: Vec<Vec<f32>> = (0..4).map(|_| (0..len).map(|_| coarse(noise.next())).collect()).collect();
+    let paths: Vec<PathBuf> = (0..4).map(|i| folder.path().join(i.to_string())).collect();
+    for (path, x) in paths.iter().zip(&x) {
+        write(path, &Tensors::from([(NAME.to_owned(), f32s(&[len], x.iter().copied()))]));
+    }
+    let text = recipe("ties", Some(&paths[0]), &paths[1..], "{weight: 0.5, density: 0.43}");
+    let wide: Vec<Vec<f64>> = x.iter().map(|x| x.iter().map(|x| f64::from(*x)).collect()).collect();
+    let keep = (0.43 * len as f64) as usize;
+    let drops = (0..3).map(|_| Drop::Smallest(keep)).collect();
+    let want = Deltas { weights: vec![0.5; 3], drops, elect: true, normalize: true, lambda: 1.0 };
+    assert_near(&values(&merge(&text)[NAME]), &want.merge(&wide[0], &wide[1..])).unwrap();
+}
+
+#[test]
 fn a_sign_error_would_be_noticed() {
     // The comparison itself must be able to fail.
     let set = set(1, 1000, 3);
