@@ -26,7 +26,10 @@ pub struct Spot {
     pub line: usize,
     /// Column, counted from 1 in characters.
     pub column: usize,
-    /// The line itself, without its end.
+    /// Characters of the line that `text` leaves out before it.
+    #[serde(skip)]
+    pub skipped: usize,
+    /// The line itself, without its end; of a long one the part around the column.
     pub text: String,
 }
 
@@ -92,11 +95,12 @@ impl fmt::Display for Problem {
             "" => write!(f, "{kind}: {}", self.what)?,
             at => write!(f, "{kind}: {at}: {}", self.what)?,
         }
-        if let Some(Spot { file, line, column, text }) = &self.spot {
+        if let Some(Spot { file, line, column, skipped, text }) = &self.spot {
+            let caret = column.saturating_sub(*skipped);
             let gutter = line.to_string().len();
             write!(f, "\n{:gutter$}--> {file}:{line}:{column}", "")?;
             write!(f, "\n{:gutter$} |\n{line} | {text}", "")?;
-            write!(f, "\n{:gutter$} | {:>column$}", "", "^")?;
+            write!(f, "\n{:gutter$} | {:>caret$}", "", "^")?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;
@@ -195,11 +199,17 @@ pub enum ExecError {
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; run the same command with --resume to continue")]
     Interrupted,
-    /// The memory budget is too small even for one row.
+    /// The memory budget is too small, or the system gave none.
     #[error("{what}")]
     Memory {
         /// What was needed and what was allowed, in bytes.
         what: String,
+    },
+    /// A device was asked for arithmetic that it does not have.
+    #[error("there is no arithmetic for elements of type {dtype}")]
+    NoArithmetic {
+        /// The element type.
+        dtype: &'static str,
     },
 }
 
@@ -263,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_problem_shows_place_line_caret_and_hint() {
-        let spot = Spot { file: "r.yaml".into(), line: 12, column: 3, text: "  densty: 1".into() };
+        let spot = Spot { file: "r.yaml".into(), line: 12, column: 3, skipped: 0, text: "  densty: 1".into() };
         let p = Problem::error("parameters", "unknown").hint("spell it").spot(Some(spot));
         let want = "error: parameters: unknown\n  --> r.yaml:12:3\n   |\n12 |   densty: 1\n   |   ^\n  hint: spell it";
         assert_eq!(p.to_string(), want);

@@ -139,8 +139,9 @@ fn sharded(name: &str, folder: &Path) -> Result<Found, Problems> {
             ));
         } else if !folder.join(file).is_file() {
             let count = weight_map.values().filter(|f| *f == file).count();
+            let plural = if count == 1 { "tensor" } else { "tensors" };
             problems.push(
-                Problem::error(&at, format!("names {file}, which is not there ({count} tensors)"))
+                Problem::error(&at, format!("names {file}, which is not there ({count} {plural})"))
                     .hint("the download may be incomplete"),
             );
         }

@@ -8,7 +8,7 @@ use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Options};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError};
-use growmerge::recipe::Recipe;
+use growmerge::recipe::Reading;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
 use super::{Outcome, plan, progress::Progress, size};
@@ -61,8 +61,8 @@ enum SyncChoice {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let recipe = Recipe::from_file(&args.recipe)?;
-    let plan = Plan::build(&recipe, &args.options.plan_options()).map_err(Error::from)?;
+    let reading = Reading::from_file(&args.recipe)?;
+    let plan = Plan::from_reading(reading, &args.options.plan_options()).map_err(Error::from)?;
     let silent = args.quiet || args.json;
     if !silent && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::Error;
-use growmerge::recipe::Recipe;
+use growmerge::recipe::Reading;
 
 use super::{Outcome, size};
 
@@ -61,8 +61,8 @@ impl Options {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let plan = Recipe::from_file(&args.recipe)
-        .and_then(|recipe| Ok(Plan::build(&recipe, &args.options.plan_options())?));
+    let plan = Reading::from_file(&args.recipe)
+        .and_then(|reading| Ok(Plan::from_reading(reading, &args.options.plan_options())?));
     let plan = match plan {
         Err(Error::Input(problems)) if args.json => {
             super::print_json(&serde_json::json!({ "problems": problems }))?;

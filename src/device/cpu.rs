@@ -95,7 +95,7 @@ impl Drop for CpuBuf {
 
 /// Methods only merge tensors of these dtypes; the plan refuses others.
 fn not_a_float(dtype: DType) -> ExecError {
-    ExecError::Memory { what: format!("a tensor of type {} has no arithmetic", dtype.name()) }
+    ExecError::NoArithmetic { dtype: dtype.name() }
 }
 
 impl Device for Cpu {

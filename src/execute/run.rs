@@ -352,12 +352,10 @@ impl<'a> Run<'a> {
         chunk: Chunk<'_>,
     ) -> Error {
         let inputs = &context.plan.inputs;
-        let what = format!(
-            "{} of model {} has {}",
-            source.info(inputs).name,
-            inputs[source.input].name(),
-            self.first_non_finite(context, start, chunk)
-        );
+        let (tensor, model) = (&source.info(inputs).name, inputs[source.input].name());
+        let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
+        let what =
+            format!("model {model}{renamed} has {}", self.first_non_finite(context, start, chunk));
         Problem::error(&self.job.name, what)
             .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")
             .into()

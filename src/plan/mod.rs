@@ -4,7 +4,9 @@
 //! name looked up, every shape compared, every parameter resolved and every byte of the output placed.
 //! What can fail by the user's fault fails here, all of it at once.
 
+mod assign;
 mod build;
+mod builder;
 mod companions;
 mod config;
 mod digest;
@@ -13,6 +15,7 @@ mod layout;
 mod params;
 mod print;
 mod segment;
+mod tensors;
 
 use std::path::PathBuf;
 
@@ -24,7 +27,7 @@ pub use layout::{Layout, Place, Shard};
 use crate::checkpoint::{Checkpoint, DType};
 use crate::method::Method;
 use crate::problem::Problems;
-use crate::recipe::{NonFinite, Recipe};
+use crate::recipe::{NonFinite, Reading, Recipe};
 
 /// Choices that are not in the recipe.
 #[derive(Clone, Debug)]
@@ -90,6 +93,24 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// From a recipe as it was read: [`Plan::build`] if it is one, else with its names checked too.
+    ///
+    /// # Errors
+    /// All problems, of the recipe's words and of what they name.
+    pub fn from_reading(reading: Reading, options: &PlanOptions) -> Result<Self, Problems> {
+        let mut problems = reading.problems.clone();
+        match reading.recipe {
+            Some(mut recipe) => {
+                recipe.warnings = problems;
+                Self::build(&recipe, options)
+            }
+            None => {
+                build::check_names(&reading, &mut problems);
+                Err(problems)
+            }
+        }
+    }
+
     /// Opens the inputs that a recipe names and resolves everything.
     ///
     /// # Errors

@@ -123,6 +123,10 @@ fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
 pub(super) struct Missing(BTreeMap<(&'static str, String), (String, usize)>);
 
 impl Missing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn add(&mut self, param: &Param, model: &str, tensor: &str) {
         let entry = self.0.entry((param.name, model.to_owned())).or_insert_with(|| (tensor.to_owned(), 0));
         entry.1 += 1;

@@ -4,8 +4,11 @@
 //! right kind and that nothing is ignored in silence. What the words mean is decided by the plan.
 
 mod keys;
+mod model;
 mod node;
+mod parameters;
 mod read;
+mod reader;
 mod setting;
 
 use std::fmt;
@@ -156,19 +159,25 @@ pub struct Located<T> {
     pub place: Place,
 }
 
-impl Recipe {
-    /// Reads a recipe's text; `file` is used in messages only.
-    ///
-    /// # Errors
-    /// Every problem of the text, with warnings among them.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        read::recipe(file, text)
-    }
+/// What could be read of a recipe, be it right or wrong: names can be checked even where the rest of the
+/// recipe makes no sense, so that one run lists all problems.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The recipe, if nothing is wrong with its words.
+    pub recipe: Option<Recipe>,
+    /// `merge_method`, if it is text.
+    pub method: Option<Located<String>>,
+    /// Every model that is named anywhere.
+    pub models: Vec<Located<ModelRef>>,
+    /// Errors and warnings.
+    pub problems: Problems,
+}
 
-    /// Reads a recipe file.
+impl Reading {
+    /// Reads a recipe file; what is wrong with its contents is in the result.
     ///
     /// # Errors
-    /// [`Error::Input`] for its contents or if it is no text file, [`Error::Exec`] if it cannot be read.
+    /// [`Error::Input`] if it is no text file, [`Error::Exec`] if it cannot be read.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
         let refuse = |what: &str| Err(Error::from(Problem::error(&name, what)));
@@ -185,9 +194,22 @@ impl Recipe {
         }
         let bytes = std::fs::read(path).map_err(ExecError::io("read", path))?;
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self::parse(&name, &text)?),
+            Ok(text) => Ok(read::recipe(&name, &text)),
             Err(_) => refuse("is not UTF-8 text"),
         }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe's text; `file` is used in messages only.
+    ///
+    /// # Errors
+    /// Every problem of the text, with warnings among them.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
+        let Reading { recipe, problems, .. } = read::recipe(file, text);
+        let Some(mut recipe) = recipe else { return Err(problems) };
+        recipe.warnings = problems;
+        Ok(recipe)
     }
 
     /// Every distinct model in order of first appearance: entries or sources, then bases.

@@ -113,11 +113,18 @@ impl<'de> Visitor<'de> for AnyVisitor {
     }
 }
 
-/// The line `line` of a text, for messages.
+/// Characters of a line that a message shows.
+const SHOWN: usize = 160;
+
+/// The line `line` of a text, for messages; of a long line the part around the column.
 pub(super) fn spot(file: &str, text: &str, line: usize, column: usize) -> Option<Spot> {
-    let shown = text.lines().nth(line.checked_sub(1)?)?;
-    let shown: String = shown.chars().take(200).collect();
-    Some(Spot { file: file.into(), line, column: column.max(1), text: shown.replace('\t', " ") })
+    let whole = text.lines().nth(line.checked_sub(1)?)?;
+    let (column, mut skipped) = (column.max(1), 0);
+    if column > SHOWN {
+        skipped = column - SHOWN / 2;
+    }
+    let shown: String = whole.chars().skip(skipped).take(SHOWN).collect();
+    Some(Spot { file: file.into(), line, column, skipped, text: shown.replace('\t', " ") })
 }
 
 /// Parses one document.
@@ -139,6 +146,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Problems> {
         let message = message.lines().next().unwrap_or_default();
         let message = message.split(" at line ").next().unwrap_or(message);
         let message = message.strip_prefix("error: ").unwrap_or(message);
+        // Advice for programmers who use the crate.
+        let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
+        let message = match message {
+            m if m.starts_with("budget breached") => "too large, or too large once its aliases are followed",
+            m => m.strip_suffix(" rejected by the configured policy").unwrap_or(m),
+        };
         let spot = place.and_then(|at| spot(file, text, at.line() as usize, at.column() as usize));
         Problem::error(file, format!("not valid YAML: {message}")).spot(spot).into()
     })
