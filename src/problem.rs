@@ -273,7 +273,8 @@ mod tests {
 
     #[test]
     fn a_problem_shows_place_line_caret_and_hint() {
-        let spot = Spot { file: "r.yaml".into(), line: 12, column: 3, skipped: 0, text: "  densty: 1".into() };
+        let spot =
+            Spot { file: "r.yaml".into(), line: 12, column: 3, skipped: 0, text: "  densty: 1".into() };
         let p = Problem::error("parameters", "unknown").hint("spell it").spot(Some(spot));
         let want = "error: parameters: unknown\n  --> r.yaml:12:3\n   |\n12 |   densty: 1\n   |   ^\n  hint: spell it";
         assert_eq!(p.to_string(), want);

@@ -17,7 +17,11 @@ const RECIPES: &[(&str, bool, &str)] = &[
     ("linear", false, "{weight: 0.3}"),
     ("task_arithmetic", true, "{weight: [0.2, 0.7], lambda: 1.3}"),
     ("ties", true, "{weight: 0.4, density: [{filter: scalar, value: 1}, {value: 0.37}]}"),
-    ("ties", true, "{weight: 0.4, density: [{filter: scalar, value: 1}, {value: 0.6}], rescale: l1, normalize: false}"),
+    (
+        "ties",
+        true,
+        "{weight: 0.4, density: [{filter: scalar, value: 1}, {value: 0.6}], rescale: l1, normalize: false}",
+    ),
     ("dare_linear", true, "{weight: 0.4, density: 0.5}"),
     ("dare_ties", true, "{weight: 0.4, density: 0.5, rescale: density}"),
 ];
@@ -69,7 +73,8 @@ fn values(large: bool) -> Vec<Vec<(&'static str, Vec<usize>, Vec<f32>)>> {
         let tuned = base.iter().map(|x| noise.tuned(x).into_iter().map(coarse).collect());
         models.push(tuned.collect());
     }
-    let named = |model: Vec<Vec<f32>>| shapes(large).into_iter().zip(model).map(|((n, s), x)| (n, s, x)).collect();
+    let named =
+        |model: Vec<Vec<f32>>| shapes(large).into_iter().zip(model).map(|((n, s), x)| (n, s, x)).collect();
     models.into_iter().map(named).collect()
 }
 

@@ -144,7 +144,8 @@ proptest! {
 #[test]
 fn the_drop_of_dare_is_near_its_density_and_keeps_the_sum_of_magnitudes() {
     let set = Set::new(5, 200_000, 1);
-    let delta = |merged: Vec<f64>| -> Vec<f64> { merged.iter().zip(set.values(0)).map(|(m, b)| m - b).collect() };
+    let delta =
+        |merged: Vec<f64>| -> Vec<f64> { merged.iter().zip(set.values(0)).map(|(m, b)| m - b).collect() };
     let size = |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>();
     let share = |x: &[f64]| x.iter().filter(|x| **x != 0.0).count() as f64 / x.len() as f64;
     let text = |density: f64, rescale: &str| {

@@ -119,7 +119,9 @@ fn weight_files() {
         ("truncated in the header", &|w| w.bytes("a", |b| b.truncate(40))),
         ("padded", &|w| w.bytes("a", |b| b.extend([0; 3]))),
         ("empty", &|w| w.bytes("a", Vec::clear)),
-        ("a header longer than the file", &|w| w.bytes("a", |b| b[..8].copy_from_slice(&9999u64.to_le_bytes()))),
+        ("a header longer than the file", &|w| {
+            w.bytes("a", |b| b[..8].copy_from_slice(&9999u64.to_le_bytes()))
+        }),
         ("a header of 100 MB", &|w| w.bytes("a", |b| b[..8].copy_from_slice(&100_000_001u64.to_le_bytes()))),
         ("a header length that overflows", &|w| w.bytes("a", |b| b[..8].fill(255))),
         ("a header that is not JSON", &|w| w.header("a", |h| h.replace('{', "["))),
@@ -188,7 +190,9 @@ fn folders() {
 #[test]
 fn models_that_do_not_fit() {
     let text = refusals(&[
-        ("a shape differs", &|w| w.change("a", |t| drop(t.insert(WEIGHTS[0].into(), f32s(&[6, 4], [0.; 24]))))),
+        ("a shape differs", &|w| {
+            w.change("a", |t| drop(t.insert(WEIGHTS[0].into(), f32s(&[6, 4], [0.; 24]))))
+        }),
         ("a vocabulary differs", &|w| {
             w.change("a", |t| drop(t.insert(WEIGHTS[2].into(), f32s(&[5, 6], [0.; 30]))));
         }),
@@ -198,7 +202,9 @@ fn models_that_do_not_fit() {
             w.change("a", |t| t.get_mut(WEIGHTS[0]).unwrap().dtype = Dtype::I32);
         }),
         ("a NaN in an input", &|w| {
-            w.change("b", |t| t.get_mut(WEIGHTS[1]).unwrap().bytes[56..60].copy_from_slice(&f32::NAN.to_le_bytes()));
+            w.change("b", |t| {
+                t.get_mut(WEIGHTS[1]).unwrap().bytes[56..60].copy_from_slice(&f32::NAN.to_le_bytes())
+            });
         }),
         ("an infinity in the base", &|w| {
             let x = f32::NEG_INFINITY.to_le_bytes();
@@ -251,12 +257,18 @@ fn recipes() {
             let many = "merge_method: tiez\nbase_model: bse\nmodels:\n  - model: a\n    density: 0.5\n  - modle: b\ndtype: f16\n";
             w.recipe(many);
         }),
-        ("layers beyond the model", &whole(
-            "merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [0, 9]}\n",
-        )),
-        ("no layers", &whole(
-            "merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [2, 2]}\n",
-        )),
+        (
+            "layers beyond the model",
+            &whole(
+                "merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [0, 9]}\n",
+            ),
+        ),
+        (
+            "no layers",
+            &whole(
+                "merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [2, 2]}\n",
+            ),
+        ),
         ("a bomb of aliases", &|w| {
             let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
             for i in 1..12 {

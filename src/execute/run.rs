@@ -354,8 +354,7 @@ impl<'a> Run<'a> {
         let inputs = &context.plan.inputs;
         let (tensor, model) = (&source.info(inputs).name, inputs[source.input].name());
         let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
-        let what =
-            format!("model {model}{renamed} has {}", self.first_non_finite(context, start, chunk));
+        let what = format!("model {model}{renamed} has {}", self.first_non_finite(context, start, chunk));
         Problem::error(&self.job.name, what)
             .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")
             .into()

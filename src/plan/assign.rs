@@ -21,8 +21,9 @@ impl<'a> Builder<'a> {
     pub(super) fn job(&mut self, draft: Draft<'a>) {
         let Draft { name, t, segment, tensors } = draft;
         let sources = segment.sources.iter().zip(&tensors).enumerate();
-        let present: Vec<(usize, Source)> =
-            sources.filter_map(|(i, (s, tensor))| Some((i, Source { input: s.input, tensor: (*tensor)? }))).collect();
+        let present: Vec<(usize, Source)> = sources
+            .filter_map(|(i, (s, tensor))| Some((i, Source { input: s.input, tensor: (*tensor)? })))
+            .collect();
         if !self.comparable(&name, &present) {
             return;
         }
@@ -68,12 +69,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Sorts the inputs into models and base, in the order in which the method sees them.
-    fn roles(
-        &mut self,
-        name: &str,
-        segment: &Segment<'_>,
-        present: Vec<(usize, Source)>,
-    ) -> Option<Inputs> {
+    fn roles(&mut self, name: &str, segment: &Segment<'_>, present: Vec<(usize, Source)>) -> Option<Inputs> {
         let is_base = |source: &Source| Some(source.input) == segment.base;
         let mut models = present;
         let mut base = None;

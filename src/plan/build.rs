@@ -83,6 +83,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
         warnings: problems,
         non_finite: recipe.non_finite,
         seed: options.seed,
+        name: recipe.name.clone(),
         recipe: (recipe.file.clone(), recipe.text.clone()),
         digest,
         stamp,

@@ -84,6 +84,8 @@ pub struct Plan {
     pub non_finite: NonFinite,
     /// Seed of all random draws.
     pub seed: u64,
+    /// What the recipe calls the merged model.
+    pub name: Option<String>,
     /// The recipe's file name and text.
     pub recipe: (String, String),
     /// SHA-256 of everything but the weights that decides the output, in hex.

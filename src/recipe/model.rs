@@ -59,7 +59,12 @@ impl Reader<'_> {
         Some(model)
     }
 
-    pub(super) fn model_mapping(&mut self, map: &[(Node, Node)], node: &Node, path: &str) -> Option<Located<ModelRef>> {
+    pub(super) fn model_mapping(
+        &mut self,
+        map: &[(Node, Node)],
+        node: &Node,
+        path: &str,
+    ) -> Option<Located<ModelRef>> {
         let mut found = None;
         for (key, value) in map {
             let Yaml::Text(key_text) = &key.yaml else { continue };

@@ -42,7 +42,13 @@ impl Reader<'_> {
         self.problems.push(problem);
     }
 
-    pub(super) fn hinted(&mut self, path: &str, node: &Node, what: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn hinted(
+        &mut self,
+        path: &str,
+        node: &Node,
+        what: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         let problem = self.place(path, node).problem(what).hint(hint);
         self.problems.push(problem);
     }

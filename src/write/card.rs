@@ -31,6 +31,7 @@ pub(super) fn card(plan: &Plan) -> String {
         TEMPLATE,
         context! {
             models,
+            name => plan.name.as_deref().unwrap_or("Merged model"),
             method => plan.method.name,
             summary => plan.method.summary,
             paper => plan.method.paper,

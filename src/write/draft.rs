@@ -70,17 +70,13 @@ impl<'p> Draft<'p> {
     ///
     /// # Errors
     /// [`Error::Input`] if the folder must not be written to, [`Error::Exec`] if it cannot be.
-    pub fn open(
-        plan: &'p Plan,
-        folder: &Path,
-        existing: Existing,
-        sync: Sync,
-    ) -> Result<Opened<'p>, Error> {
+    pub fn open(plan: &'p Plan, folder: &Path, existing: Existing, sync: Sync) -> Result<Opened<'p>, Error> {
         refuse_inputs(plan, folder)?;
         std::fs::create_dir_all(folder).map_err(ExecError::io("create", folder))?;
         let names = list(folder)?;
         let has = |name: &str| names.iter().any(|n| n == name);
         if existing == Existing::Resume && has(MANIFEST) && !has(JOURNAL) && is_of(plan, folder) {
+            refuse_stale(plan, folder)?;
             return Ok(Opened::Complete);
         }
         if !names.is_empty() && !has(JOURNAL) && existing != Existing::Overwrite {
@@ -165,10 +161,7 @@ impl<'p> Draft<'p> {
     ///
     /// # Errors
     /// [`ExecError`]; the folder then still counts as unfinished.
-    pub fn finish(
-        self,
-        input_sha256: Option<&BTreeMap<PathBuf, String>>,
-    ) -> Result<Manifest, ExecError> {
+    pub fn finish(self, input_sha256: Option<&BTreeMap<PathBuf, String>>) -> Result<Manifest, ExecError> {
         let (plan, folder) = (self.plan, self.folder.as_path());
         let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.shards.finish()?;
@@ -258,6 +251,21 @@ fn is_of(plan: &Plan, folder: &Path) -> bool {
     serde_json::from_slice::<Manifest>(&bytes).is_ok_and(|m| m.plan == plan.digest)
 }
 
+/// A digest knows headers but no weights, so inputs that were written after the model are suspect.
+fn refuse_stale(plan: &Plan, folder: &Path) -> Result<(), Error> {
+    let Ok(merged) = folder.join(MANIFEST).metadata().and_then(|m| m.modified()) else { return Ok(()) };
+    let files = plan.inputs.iter().flat_map(|i| i.files());
+    match files.into_iter().find(|f| f.modified > merged) {
+        Some(newer) => Err(Problem::error(
+            folder.display().to_string(),
+            format!("complete, but {} has changed since", newer.path.display()),
+        )
+        .hint("--overwrite merges anew")
+        .into()),
+        None => Ok(()),
+    }
+}
+
 /// Removes what an earlier merge, or another tool, wrote as a model; other files stay. The manifest
 /// goes first, so that a half-removed model does not look whole.
 fn remove_model(folder: &Path) -> Result<(), ExecError> {
@@ -282,4 +290,3 @@ fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     text.push(b'\n');
     text
 }
-

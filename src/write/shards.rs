@@ -45,7 +45,8 @@ impl Shards {
                 std::fs::rename(&last, &path).map_err(ExecError::io("rename", &last))?;
             }
             let present = path.metadata().map(|m| m.len()).ok();
-            needed += if present == Some(shard.len) { 0 } else { shard.len - present.unwrap_or(0).min(shard.len) };
+            needed +=
+                if present == Some(shard.len) { 0 } else { shard.len - present.unwrap_or(0).min(shard.len) };
         }
         check_space(folder, needed)?;
         let mut shards = Vec::new();
@@ -109,7 +110,8 @@ impl Flusher {
     fn start(shards: &[Shard]) -> Self {
         let files: Vec<Arc<File>> = shards.iter().map(|s| s.file.clone()).collect();
         let (requests, queue) = mpsc::channel::<usize>();
-        let work = move || queue.iter().try_for_each(|shard| files[shard].sync_data().map_err(|e| (shard, e)));
+        let work =
+            move || queue.iter().try_for_each(|shard| files[shard].sync_data().map_err(|e| (shard, e)));
         let thread = std::thread::Builder::new().name("flush".into()).spawn(work).ok();
         Self { requests: thread.is_some().then_some(requests), thread }
     }

@@ -61,7 +61,8 @@ impl Deltas {
     /// two results the one near `got`.
     pub fn merge_near(&self, base: &[f64], models: &[Vec<f64>], got: &[f64]) -> Vec<f64> {
         let [a, b] = [1e-6, -1e-6].map(|bias| self.merge_with(base, models, bias));
-        let nearer = |((a, b), got): ((f64, f64), &f64)| if (a - got).abs() < (b - got).abs() { a } else { b };
+        let nearer =
+            |((a, b), got): ((f64, f64), &f64)| if (a - got).abs() < (b - got).abs() { a } else { b };
         a.into_iter().zip(b).zip(got).map(nearer).collect()
     }
 

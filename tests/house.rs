@@ -1,0 +1,133 @@
+//! Rules of the house that a compiler does not check.
+#![allow(missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+use growmerge::plan::{Plan, PlanOptions};
+use growmerge::recipe::{Reading, Recipe};
+use proptest::prelude::*;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The stages from words to bytes; none may know a later one, and methods know no stage at all.
+#[test]
+fn modules_use_only_what_comes_before_them() {
+    let forbidden: &[(&str, &[&str])] = &[
+        ("recipe", &["method", "checkpoint", "arch", "device", "plan", "execute", "write"]),
+        ("checkpoint", &["recipe", "method", "arch", "device", "plan", "execute", "write"]),
+        ("arch", &["recipe", "method", "checkpoint", "device", "plan", "execute", "write"]),
+        ("device", &["recipe", "method", "arch", "plan", "execute", "write"]),
+        ("method", &["recipe", "arch", "plan", "execute", "write"]),
+        ("plan", &["execute::run", "write"]),
+        ("execute", &["write"]),
+    ];
+    for (module, others) in forbidden {
+        for file in files(&root().join("src").join(module), "rs") {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for other in *others {
+                let uses = format!("crate::{other}");
+                assert!(!text.contains(&uses), "{} uses {uses}", file.display());
+            }
+        }
+    }
+    assert!(files(&root().join("src/plan"), "rs").len() > 5, "the test looks at something");
+}
+
+#[test]
+fn every_method_has_a_file_and_every_recipe_a_plan() {
+    for method in growmerge::method::METHODS {
+        assert!(root().join(format!("src/method/{}.rs", method.name)).is_file(), "{}", method.name);
+        let recipes = files(&root().join("recipes"), "yaml");
+        let named = |r: &PathBuf| {
+            std::fs::read_to_string(r).unwrap().contains(&format!("merge_method: {}\n", method.name))
+        };
+        assert!(recipes.iter().any(named), "no recipe shows {}", method.name);
+    }
+    for file in files(&root().join("recipes"), "yaml") {
+        let reading = Reading::from_file(&file).unwrap();
+        let plan = Plan::from_reading(reading, &PlanOptions::default());
+        let plan = plan.unwrap_or_else(|p| panic!("{}:\n{p}", file.display()));
+        assert!(plan.warnings.is_empty(), "{}:\n{}", file.display(), plan.warnings);
+    }
+}
+
+/// Words of the language and of nothing, in any order.
+fn fragment() -> impl Strategy<Value = String> {
+    let words = [
+        "merge_method:",
+        "models:",
+        "- model:",
+        "parameters:",
+        "weight:",
+        "base_model:",
+        "slices:",
+        "sources:",
+        "layer_range:",
+        "filter:",
+        "value:",
+        "dtype:",
+        "ties",
+        "linear",
+        "0.5",
+        "[0, 4]",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        "&a",
+        "*a",
+        "<<: *a",
+        "null",
+        "~",
+        "true",
+        "---",
+        "\n",
+        "\n  ",
+        "\n    ",
+        " ",
+        "\"",
+        "'",
+        "|",
+        "!tag",
+        "\t",
+        "é",
+    ];
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..40).prop_map(|w| w.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in prop_oneof![fragment(), any::<String>()]) {
+        if let Err(problems) = Recipe::parse("r.yaml", &text) {
+            prop_assert!(problems.has_errors());
+            prop_assert!(!problems.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn no_header_makes_the_checkpoint_panic(bytes: Vec<u8>, json in "[\\[\\]{}\":,a-z0-9_F. -]{0,80}", valid_length: bool) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = if valid_length { (json.len() as u64).to_le_bytes().to_vec() } else { Vec::new() };
+        file.extend(json.bytes());
+        file.extend(bytes);
+        let path = folder.path().join("model.safetensors");
+        std::fs::write(&path, file).unwrap();
+        let _ = growmerge::checkpoint::Checkpoint::open(path.to_str().unwrap());
+    }
+}
