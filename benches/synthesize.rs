@@ -6,11 +6,11 @@
 //! fine-tunes to a merge method. Base matrices are N(0, 0.02), norms 1 + N(0, 0.02). A fine-tune adds
 //! N(0, 0.002), of which a fifth of the variance is common to all five; three in ten of its elements
 //! are untouched. Each tensor has its own generator, so the numbers depend on names, not on order.
-#![allow(missing_docs)]
+#![allow(missing_docs, dead_code)] // a program, and a module of benches/methods.rs
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use half::bf16;
@@ -62,6 +62,7 @@ fn size(name: &str) -> Option<Size> {
             vocab: 512,
             tied: false,
         }),
+        "30m" => Some(Size { layers: 6, vocab: 16_384, ..wide(1) }),
         "180m" => Some(wide(1)),
         "572m" => Some(wide(2)),
         _ => None,
@@ -162,14 +163,13 @@ fn open(folder: &Path, s: &Size) -> anyhow::Result<BufWriter<File>> {
     Ok(BufWriter::new(File::create(folder.join("model.safetensors"))?))
 }
 
-fn main() -> anyhow::Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, out] = args.as_slice() else { bail!("usage: synthesize tiny|180m|572m OUT") };
-    let Some(s) = size(name) else { bail!("no size {name:?}: tiny, 180m or 572m") };
+/// Writes a set of the named size; returns the parameters of a model.
+pub(crate) fn write_set(name: &str, out: &Path) -> anyhow::Result<usize> {
+    let Some(s) = size(name) else { bail!("no size {name:?}: tiny, 30m, 180m or 572m") };
     let shapes = shapes(&s);
     let mut files = std::iter::once("base")
         .chain(LANGUAGES)
-        .map(|model| open(&PathBuf::from(out).join(model), &s))
+        .map(|model| open(&out.join(model), &s))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let header = header(&shapes);
     for file in &mut files {
@@ -182,7 +182,13 @@ fn main() -> anyhow::Result<()> {
         }
     }
     files.iter_mut().try_for_each(|file| file.flush())?;
-    let parameters: usize = shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum();
+    Ok(shapes.iter().map(|(_, s)| s.iter().product::<usize>()).sum())
+}
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [name, out] = args.as_slice() else { bail!("usage: synthesize tiny|30m|180m|572m OUT") };
+    let parameters = write_set(name, Path::new(out))?;
     println!("{out}: six models of {:.1} M parameters", parameters as f64 / 1e6);
     Ok(())
 }

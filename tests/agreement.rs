@@ -1,5 +1,5 @@
 //! The same bytes whatever the threads, blocks, sharding, vector width and element types.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -60,8 +60,11 @@ fn shapes(large: bool) -> Vec<(&'static str, Vec<usize>)> {
     shapes
 }
 
+/// Name, shape and elements of a tensor.
+type Values = (&'static str, Vec<usize>, Vec<f32>);
+
 /// A base and three fine-tunes as f32 values that every one of the dtypes can hold.
-fn values(large: bool) -> Vec<Vec<(&'static str, Vec<usize>, Vec<f32>)>> {
+fn values(large: bool) -> Vec<Vec<Values>> {
     let mut noise = Noise(7);
     let coarse = |x: f32| (x * 64.0).round() / 64.0;
     let base: Vec<Vec<f32>> = shapes(large)

@@ -1,5 +1,5 @@
 //! The command line as a user meets it: help, the quickstart from end to end, and every subcommand.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

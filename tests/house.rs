@@ -1,5 +1,5 @@
 //! Rules of the house that a compiler does not check.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 //! What must hold for any models: identities that a method cannot break and still be that method.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -2,7 +2,7 @@
 //!
 //! The messages are snapshots (`tests/snapshots`): `INSTA_UPDATE=always cargo test --test refusals`
 //! rewrites them, and the diff is what a reviewer reads.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 
@@ -93,8 +93,11 @@ fn looks_whole(out: &Path) -> bool {
     out.join("growmerge.json").exists() || out.join("model.safetensors").exists()
 }
 
+/// What is broken, and how.
+type Case<'a> = (&'a str, &'a dyn Fn(&World));
+
 /// Runs every case in a world of its own; the snapshot holds all messages.
-fn refusals(cases: &[(&str, &dyn Fn(&World))]) -> String {
+fn refusals(cases: &[Case<'_>]) -> String {
     let mut text = String::new();
     for (name, break_it) in cases {
         let world = World::new();

@@ -1,5 +1,5 @@
 //! A merge that is ended at any point continues to the same bytes.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

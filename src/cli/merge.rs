@@ -95,7 +95,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let total = execute::total_bytes(&plan, &todo);
     let progress = Progress::new(total, silent);
     let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
-    let done = execute::run(&device, &plan, &todo, &options, &draft, &progress);
+    let done = execute::run(&device, &plan, &todo, &options, draft.as_ref(), &progress);
     progress.finish();
     done?;
     let hashes = args.hash_inputs.then(|| hash_inputs(&plan)).transpose()?;

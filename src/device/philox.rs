@@ -18,6 +18,7 @@ pub(super) const WIDE: usize = 32;
 /// Every 32-bit word lives in the low half of a 64-bit lane: vector units multiply 32 × 32 → 64 bits
 /// just so. What is left in the high halves is never looked at, which saves all packing.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)] // all lanes of one counter stand side by side
 pub(super) fn wide(first: u64, key: u64) -> [[u64; WIDE]; 4] {
     const LOW: u64 = 0xffff_ffff;
     let mut c = [[0u64; WIDE]; 4];

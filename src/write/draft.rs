@@ -49,7 +49,7 @@ impl Sync {
 #[derive(Debug)]
 pub enum Opened<'p> {
     /// A draft; these jobs are still to do.
-    Draft(Draft<'p>, Vec<usize>),
+    Draft(Box<Draft<'p>>, Vec<usize>),
     /// The very same merge, finished.
     Complete,
 }
@@ -119,7 +119,7 @@ impl<'p> Draft<'p> {
         draft.journal.start((&plan.digest, &plan.stamp), verified.values())?;
         let todo = (0..plan.jobs.len()).filter(|j| !verified.contains_key(&plan.jobs[*j].name)).collect();
         draft.done = Mutex::new(verified);
-        Ok(Opened::Draft(draft, todo))
+        Ok(Opened::Draft(Box::new(draft), todo))
     }
 
     /// Of journaled tensors those whose bytes are really there.
