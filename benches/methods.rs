@@ -19,7 +19,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use growmerge::device::LINE;
 use growmerge::device::cpu::{BLOCK_ELEMENTS, Cpu};
-use growmerge::execute::{self, Observer, Options, Sealed, Sink};
+use growmerge::execute::{self, Observer, Options, Piece, Sealed, Sink};
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::ExecError;
 use growmerge::recipe::Recipe;
@@ -28,8 +28,8 @@ use memmap2::Mmap;
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn write(&self, _job: usize, _at: u64, bytes: &[u8]) -> Result<(), ExecError> {
-        black_box(bytes);
+    fn write(&self, _job: usize, _at: u64, piece: Piece) -> Result<(), ExecError> {
+        black_box(piece.bytes());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use growmerge::device::cpu::Cpu;
-use growmerge::execute::{self, Options, Sealed, Sink};
+use growmerge::execute::{self, Options, Piece, Sealed, Sink};
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::{Error, ExecError};
 use growmerge::write::{Draft, Existing, JOURNAL, MANIFEST, Opened, Sync};
@@ -22,8 +22,12 @@ struct Ends<'a> {
 }
 
 impl Sink for Ends<'_> {
-    fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
-        self.draft.write(job, at, bytes)
+    fn piece(&self, job: usize, at: u64, len: usize) -> Piece {
+        self.draft.piece(job, at, len)
+    }
+
+    fn write(&self, job: usize, at: u64, piece: Piece) -> Result<(), ExecError> {
+        self.draft.write(job, at, piece)
     }
 
     fn seal(&self, job: usize, sealed: Sealed) -> Result<(), ExecError> {

@@ -29,8 +29,6 @@ struct State<'a> {
     /// Jobs that a worker is opening.
     opening: usize,
     failed: Option<Error>,
-    /// Output buffers for reuse.
-    buffers: Vec<Vec<u8>>,
 }
 
 struct Active<'a> {
@@ -75,8 +73,7 @@ impl<'a> Board<'a> {
         let mut fresh: Vec<usize> = jobs.to_vec();
         let cost = |j: &usize| plan.jobs[*j].input_bytes(&plan.inputs) * plan.jobs[*j].passes();
         fresh.sort_by_key(|j| std::cmp::Reverse(cost(j)));
-        let state =
-            State { fresh: fresh.into(), running: Vec::new(), opening: 0, failed: None, buffers: Vec::new() };
+        let state = State { fresh: fresh.into(), running: Vec::new(), opening: 0, failed: None };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -212,14 +209,12 @@ impl<'a> Board<'a> {
     where
         dyn AnyOperator: RunsOn<D>,
     {
-        let mut out = self.lock().buffers.pop().unwrap_or_default();
-        run.merge(context, unit, &mut out)?;
-        let (free, complete) = run.hash(unit, out);
+        let piece = run.merge(context, unit)?;
+        let complete = run.hand_over(context, unit, piece)?;
         if complete {
             run.seal(context)?;
         }
         let mut state = self.lock();
-        state.buffers.extend(free);
         if complete {
             state.running.retain(|a| a.run.index != run.index);
         }

@@ -9,7 +9,10 @@
 mod board;
 mod cut;
 mod measure;
+mod piece;
 mod run;
+
+pub use piece::{ALIGN, Piece};
 
 use std::sync::atomic::AtomicBool;
 
@@ -26,19 +29,28 @@ use crate::recipe::NonFinite;
 /// Elements in a unit. Part of the numbers' definition: sums over a tensor add units in order.
 pub const UNIT: usize = 128 * LINE;
 
+/// Pieces that a sink may keep before it lets workers wait.
+pub const WRITE_BEHIND: usize = 4;
+
 /// Where merged bytes go: files, or memory.
 pub trait Sink: Sync {
+    /// Room for `len` bytes of a job's tensor from byte `at` on.
+    fn piece(&self, job: usize, at: u64, len: usize) -> Piece {
+        let _ = (job, at);
+        Piece::new(Vec::new(), len, 0)
+    }
+
     /// Takes bytes of a job's tensor from byte `at` on. Called from many threads, in any order, once
     /// for each byte.
     ///
     /// # Errors
-    /// When they cannot be kept.
-    fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError>;
+    /// When they cannot be kept; a sink that writes later may report it with a later call.
+    fn write(&self, job: usize, at: u64, piece: Piece) -> Result<(), ExecError>;
 
-    /// The tensor is complete.
+    /// The tensor is complete: every byte of it was taken.
     ///
     /// # Errors
-    /// When that cannot be recorded.
+    /// As [`Sink::write`].
     fn seal(&self, job: usize, sealed: Sealed) -> Result<(), ExecError>;
 }
 
@@ -82,9 +94,11 @@ pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
     let blocks = (2 * models + 4) * block_elements * 4;
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
     let counters = if counts { models.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
-    // A unit in work, and those that wait for their turn to be hashed.
+    // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to
+    // be written.
     let units = (1 + board::AHEAD) * UNIT * width;
-    (threads * (blocks + counters + units) + (8 << 20)) as u64
+    let written = (1 + WRITE_BEHIND) * UNIT * width;
+    (threads * (blocks + counters + units) + written + (8 << 20)) as u64
 }
 
 /// Merges the tensors `jobs` of a plan.

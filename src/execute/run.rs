@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::measure::{Guess, Meter, Precision, Tally, Wants, guess};
-use super::{Observer, Options, Sealed, Sink, UNIT};
+use super::{Observer, Options, Piece, Sealed, Sink, UNIT};
 use crate::checksum::{self, Joined};
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device, Finiteness, LINE};
@@ -45,6 +45,8 @@ pub(super) struct Run<'a> {
     seal: Mutex<Seal>,
     /// Units whose bytes went through the hash.
     pub(super) hashed: AtomicUsize,
+    /// Units that the sink has taken.
+    written: AtomicUsize,
     /// Input bytes reported to the observer.
     reported: Mutex<u64>,
 }
@@ -54,7 +56,7 @@ struct Seal {
     /// `None` while a worker is hashing.
     sha: Option<Sha256>,
     next: usize,
-    waiting: BTreeMap<usize, Vec<u8>>,
+    waiting: BTreeMap<usize, Piece>,
     /// Of each unit, the checksum and length of each source.
     crcs: Vec<Vec<(u64, u64)>>,
 }
@@ -99,6 +101,7 @@ impl<'a> Run<'a> {
                 crcs: vec![Vec::new(); units],
             }),
             hashed: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
             reported: Mutex::new(0),
         })
     }
@@ -229,20 +232,20 @@ impl<'a> Run<'a> {
         Ok(u64::MAX)
     }
 
-    /// Merges one unit into `out` and hands the bytes to the sink.
+    /// Merges one unit.
     pub(super) fn merge<D: Device>(
         &self,
         context: &Context<'a, D>,
         unit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Error>
+    ) -> Result<Piece, Error>
     where
         dyn AnyOperator: RunsOn<D>,
     {
         let (d, inputs) = (context.device, &context.plan.inputs);
         let range = self.range(unit);
         let size = self.job.dtype.size();
-        out.resize(range.len() * size, 0);
+        let mut piece = context.sink.piece(self.index, (range.start * size) as u64, range.len() * size);
+        let out = piece.bytes_mut();
         let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
         let mut crcs: Vec<_> = self.job.sources().map(|_| checksum::running()).collect();
         let mut models = Vec::with_capacity(self.job.models.len());
@@ -273,7 +276,6 @@ impl<'a> Run<'a> {
             }
         }
         self.check_intact(context)?;
-        context.sink.write(self.index, (range.start * size) as u64, out)?;
         let sums = crcs
             .iter()
             .zip(self.job.sources())
@@ -283,28 +285,42 @@ impl<'a> Run<'a> {
         let read =
             range.len() as u64 * self.job.sources().map(|s| s.info(inputs).dtype.size() as u64).sum::<u64>();
         self.report(context, read);
-        Ok(())
+        Ok(piece)
     }
 
-    /// Passes a unit's bytes through the hash as soon as its turn comes, and with it all that waited
-    /// for it. Returns the buffers that are free again, and whether the tensor is complete.
-    pub(super) fn hash(&self, unit: usize, bytes: Vec<u8>) -> (Vec<Vec<u8>>, bool) {
+    /// Passes a unit through the hash as soon as its turn comes, and with it all that waited for it, and
+    /// then on to the sink. True for the worker whose unit completes the tensor.
+    pub(super) fn hand_over<D: Device>(
+        &self,
+        context: &Context<'a, D>,
+        unit: usize,
+        piece: Piece,
+    ) -> Result<bool, ExecError> {
         let mut seal = locked(&self.seal);
-        seal.waiting.insert(unit, bytes);
-        let mut free = Vec::new();
-        let Some(mut sha) = seal.sha.take() else { return (free, false) };
+        seal.waiting.insert(unit, piece);
+        let Some(mut sha) = seal.sha.take() else { return Ok(false) };
+        let first = seal.next;
+        let mut hashed = Vec::new();
         loop {
             let next = seal.next;
-            let Some(bytes) = seal.waiting.remove(&next) else { break };
+            let Some(piece) = seal.waiting.remove(&next) else { break };
             drop(seal);
-            sha.update(&bytes);
-            free.push(bytes);
+            sha.update(piece.bytes());
+            hashed.push(piece);
             seal = locked(&self.seal);
             seal.next += 1;
             self.hashed.store(seal.next, Ordering::Release);
         }
         seal.sha = Some(sha);
-        (free, seal.next == self.units)
+        drop(seal);
+        let count = hashed.len();
+        for (unit, piece) in (first..).zip(hashed) {
+            let at = self.range(unit).start * self.job.dtype.size();
+            context.sink.write(self.index, at as u64, piece)?;
+        }
+        // Another worker may still hand over units before these: the last one of all to do so seals.
+        let written = self.written.fetch_add(count, Ordering::AcqRel) + count;
+        Ok(count > 0 && written == self.units)
     }
 
     /// The tensor is complete: says so to the sink.

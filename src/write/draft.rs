@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
 use super::journal::{Entry, Journal};
 use super::manifest::{Manifest, OutputFile};
 use super::shards::Shards;
+use super::writer::Writer;
 use super::{JOURNAL, MANIFEST, card, record, small};
-use crate::execute::{Sealed, Sink};
+use crate::execute::{Piece, Sealed, Sink};
 use crate::plan::{Plan, hex};
 use crate::problem::{Error, ExecError, Problem};
 
@@ -60,8 +61,9 @@ pub struct Draft<'p> {
     plan: &'p Plan,
     folder: PathBuf,
     sync: Sync,
-    shards: Shards,
-    journal: Journal,
+    shards: Arc<Shards>,
+    journal: Arc<Journal>,
+    writer: Writer,
     done: Mutex<BTreeMap<String, Entry>>,
 }
 
@@ -112,9 +114,11 @@ impl<'p> Draft<'p> {
                     .into());
             }
         }
-        let shards = Shards::lay_out(&plan.layout, folder, sync)?;
+        let shards = Arc::new(Shards::lay_out(&plan.layout, folder, sync)?);
+        let journal = Arc::new(journal);
+        let writer = Writer::start(shards.clone(), journal.clone())?;
         let folder = folder.to_owned();
-        let mut draft = Self { plan, folder, sync, shards, journal, done: Mutex::default() };
+        let mut draft = Self { plan, folder, sync, shards, journal, writer, done: Mutex::default() };
         let verified = draft.verified(entries);
         draft.journal.start((&plan.digest, &plan.stamp), verified.values())?;
         let todo = (0..plan.jobs.len()).filter(|j| !verified.contains_key(&plan.jobs[*j].name)).collect();
@@ -163,6 +167,7 @@ impl<'p> Draft<'p> {
     /// [`ExecError`]; the folder then still counts as unfinished.
     pub fn finish(self, input_sha256: Option<&BTreeMap<PathBuf, String>>) -> Result<Manifest, ExecError> {
         let (plan, folder) = (self.plan, self.folder.as_path());
+        self.writer.finish()?;
         let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.shards.finish()?;
         let mut files: Vec<OutputFile> = plan.layout.shards.iter().map(record::shard_record).collect();
@@ -202,9 +207,13 @@ impl<'p> Draft<'p> {
 }
 
 impl Sink for Draft<'_> {
-    fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
+    fn piece(&self, job: usize, at: u64, len: usize) -> Piece {
+        Piece::new(self.writer.storage(), len, self.plan.layout.places[job].offset + at)
+    }
+
+    fn write(&self, job: usize, at: u64, piece: Piece) -> Result<(), ExecError> {
         let place = self.plan.layout.places[job];
-        self.shards.write(place.shard, place.offset + at, bytes)
+        self.writer.write(place.shard, place.offset + at, piece)
     }
 
     fn seal(&self, job: usize, sealed: Sealed) -> Result<(), ExecError> {
@@ -213,9 +222,10 @@ impl Sink for Draft<'_> {
             sha256: hex(&sealed.sha256),
             inputs: sealed.inputs.iter().map(|(_, crc)| format!("{crc:016x}")).collect(),
         };
-        self.journal.add(&entry)?;
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.tensor.clone(), entry);
-        Ok(())
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.insert(entry.tensor.clone(), entry.clone());
+        drop(done);
+        self.writer.seal(entry)
     }
 }
 

@@ -114,7 +114,7 @@ impl Journal {
     }
 
     /// Removes the journal: the merge is complete.
-    pub(super) fn remove(self) -> Result<(), ExecError> {
+    pub(super) fn remove(&self) -> Result<(), ExecError> {
         std::fs::remove_file(&self.path).map_err(ExecError::io("remove", &self.path))
     }
 }

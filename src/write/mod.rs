@@ -7,12 +7,14 @@
 
 mod card;
 mod draft;
+mod flusher;
 mod journal;
 mod manifest;
 mod record;
 mod shards;
 mod small;
 mod verify;
+mod writer;
 
 pub use draft::{Draft, Existing, Opened, Sync};
 pub use manifest::{InputFile, InputModel, Manifest, OutputFile, SourceTensor, TensorRecord};

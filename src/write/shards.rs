@@ -4,11 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 
 use super::draft::Sync;
+use super::flusher::Flusher;
+use crate::execute::ALIGN;
 use crate::plan::Layout;
 use crate::problem::ExecError;
 
@@ -22,8 +23,13 @@ struct Shard {
     path: PathBuf,
     last: PathBuf,
     file: Arc<File>,
+    /// The same file, opened to write past the page cache, where the file system allows that.
+    direct: Option<File>,
     unflushed: AtomicU64,
 }
+
+/// Shorter runs are not worth a trip to the disk.
+const DIRECT: usize = 128 << 10;
 
 /// The weight files of a draft.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub(super) struct Shards {
     shards: Vec<Shard>,
     sync: Sync,
     flusher: Flusher,
+    /// Whether a direct write was refused; then none is tried again.
+    refused: AtomicBool,
 }
 
 impl Shards {
@@ -54,17 +62,47 @@ impl Shards {
             let (path, last) = name(&shard.file);
             let file = create(&path, shard.len)?;
             file.write_all_at(&shard.header, 0).map_err(ExecError::io("write", &path))?;
-            shards.push(Shard { path, last, file: Arc::new(file), unflushed: AtomicU64::new(0) });
+            let direct = open_direct(&path);
+            let (file, unflushed) = (Arc::new(file), AtomicU64::new(0));
+            shards.push(Shard { path, last, file, direct, unflushed });
         }
         let flusher = match sync {
-            Sync::Disk => Flusher::start(&shards),
+            Sync::Disk => Flusher::start(shards.iter().map(|s| s.file.clone()).collect()),
             Sync::System => Flusher::idle(),
         };
-        Ok(Self { shards, sync, flusher })
+        Ok(Self { shards, sync, flusher, refused: AtomicBool::new(false) })
     }
 
-    /// Writes bytes at an offset of a shard.
+    /// Writes bytes at an offset of a shard; what is aligned in memory and file straight to the disk.
+    ///
+    /// A model is larger than caches and not read again soon. Copying it into the page cache would cost
+    /// more than the merge's arithmetic, and throw out the inputs that other merges are about to read.
     pub(super) fn write(&self, shard: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
+        let Shard { path, direct, .. } = &self.shards[shard];
+        let head = (at.next_multiple_of(ALIGN as u64) - at) as usize;
+        let whole = bytes.len().saturating_sub(head) / ALIGN * ALIGN;
+        let fits = (bytes.as_ptr() as usize + head).is_multiple_of(ALIGN);
+        let Some(direct) = direct else { return self.write_cached(shard, at, bytes) };
+        if whole < DIRECT || !fits || self.refused.load(Ordering::Relaxed) {
+            return self.write_cached(shard, at, bytes);
+        }
+        let (head, rest) = bytes.split_at(head);
+        let (whole, tail) = rest.split_at(whole);
+        let start = at + head.len() as u64;
+        match direct.write_all_at(whole, start) {
+            Ok(()) => {}
+            // Some file systems only say at the first write that they cannot.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                self.refused.store(true, Ordering::Relaxed);
+                return self.write_cached(shard, at, bytes);
+            }
+            Err(e) => return Err(ExecError::io("write", path)(e)),
+        }
+        self.write_cached(shard, at, head)?;
+        self.write_cached(shard, start + whole.len() as u64, tail)
+    }
+
+    fn write_cached(&self, shard: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
         let Shard { path, file, unflushed, .. } = &self.shards[shard];
         file.write_all_at(bytes, at).map_err(ExecError::io("write", path))?;
         let before = unflushed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -82,51 +120,15 @@ impl Shards {
     }
 
     /// Brings everything to the disk and gives the files their final names.
-    pub(super) fn finish(self) -> Result<(), ExecError> {
+    pub(super) fn finish(&self) -> Result<(), ExecError> {
         self.flusher.join().map_err(|(shard, e)| ExecError::io("sync", &self.shards[shard].path)(e))?;
-        for Shard { path, last, file, .. } in self.shards {
+        for Shard { path, last, file, .. } in &self.shards {
             if self.sync == Sync::Disk {
-                file.sync_all().map_err(ExecError::io("sync", &path))?;
+                file.sync_all().map_err(ExecError::io("sync", path))?;
             }
-            std::fs::rename(&path, last).map_err(ExecError::io("rename", &path))?;
+            std::fs::rename(path, last).map_err(ExecError::io("rename", path))?;
         }
         Ok(())
-    }
-}
-
-/// A thread that flushes shards on request. Its errors count: the system reports a failed write-back
-/// once, to whoever asks first.
-#[derive(Debug)]
-struct Flusher {
-    requests: Option<mpsc::Sender<usize>>,
-    thread: Option<JoinHandle<Result<(), (usize, io::Error)>>>,
-}
-
-impl Flusher {
-    fn idle() -> Self {
-        Self { requests: None, thread: None }
-    }
-
-    fn start(shards: &[Shard]) -> Self {
-        let files: Vec<Arc<File>> = shards.iter().map(|s| s.file.clone()).collect();
-        let (requests, queue) = mpsc::channel::<usize>();
-        let work =
-            move || queue.iter().try_for_each(|shard| files[shard].sync_data().map_err(|e| (shard, e)));
-        let thread = std::thread::Builder::new().name("flush".into()).spawn(work).ok();
-        Self { requests: thread.is_some().then_some(requests), thread }
-    }
-
-    fn flush(&self, shard: usize) {
-        if let Some(requests) = &self.requests {
-            // The thread ends early only on an error, which `join` reports.
-            let _ = requests.send(shard);
-        }
-    }
-
-    fn join(self) -> Result<(), (usize, io::Error)> {
-        drop(self.requests);
-        // A thread that panicked has flushed nothing more; the final sync is still to come.
-        self.thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Ok(())))
     }
 }
 
@@ -137,6 +139,18 @@ fn check_space(folder: &Path, needed: u64) -> Result<(), ExecError> {
         }
         _ => Ok(()),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flag = rustix::fs::OFlags::DIRECT.bits().cast_signed();
+    OpenOptions::new().write(true).custom_flags(flag).open(path).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_path: &Path) -> Option<File> {
+    None
 }
 
 fn create(path: &Path, len: u64) -> Result<File, ExecError> {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use growmerge::device::cpu::Cpu;
-use growmerge::execute::{self, Observer, Options, Sealed, Sink};
+use growmerge::execute::{self, Observer, Options, Piece, Sealed, Sink};
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::Recipe;
@@ -101,7 +101,8 @@ pub fn read_file(path: &Path) -> Tensors {
 pub struct Memory(pub Mutex<BTreeMap<usize, Vec<u8>>>);
 
 impl Sink for Memory {
-    fn write(&self, job: usize, at: u64, bytes: &[u8]) -> Result<(), ExecError> {
+    fn write(&self, job: usize, at: u64, piece: Piece) -> Result<(), ExecError> {
+        let bytes = piece.bytes();
         let mut all = self.0.lock().unwrap();
         let tensor = all.entry(job).or_default();
         let end = at as usize + bytes.len();
