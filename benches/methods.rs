@@ -108,7 +108,10 @@ fn methods(c: &mut Criterion) {
     for recipe in RECIPES {
         let plan = plan(folder.path(), *recipe);
         let mut group = c.benchmark_group(recipe.0);
-        group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+        group
+            .sample_size(10)
+            .measurement_time(Duration::from_secs(2))
+            .warm_up_time(Duration::from_millis(500));
         // Input bytes once, however often the method reads them.
         group.throughput(Throughput::Bytes(plan.jobs.iter().map(|j| j.input_bytes(&plan.inputs)).sum()));
         for threads in thread_counts() {
@@ -117,9 +120,12 @@ fn methods(c: &mut Criterion) {
             });
         }
         for lines in [1, 4, 16, 64] {
-            group.bench_function(BenchmarkId::new("block", format!("{} KiB", lines * LINE * 4 / 1024)), |b| {
-                b.iter(|| merge(&plan, 1, lines * LINE));
-            });
+            group.bench_function(
+                BenchmarkId::new("block", format!("{} KiB", lines * LINE * 4 / 1024)),
+                |b| {
+                    b.iter(|| merge(&plan, 1, lines * LINE));
+                },
+            );
         }
         group.finish();
     }

@@ -138,6 +138,14 @@ impl Checkpoint {
         file.map.bytes().get(tensor.range.start as usize..tensor.range.end as usize).unwrap_or_default()
     }
 
+    /// Brings some bytes of a tensor into memory before they are used.
+    pub fn prefetch(&self, tensor: &TensorInfo, bytes: Range<usize>) {
+        if let Some(file) = self.files.get(tensor.file) {
+            let (start, end) = (tensor.range.start as usize, tensor.range.end as usize);
+            file.map.prefetch((start + bytes.start).min(end)..(start + bytes.end).min(end));
+        }
+    }
+
     /// Whether the file of a tensor still is what it was when it was opened.
     ///
     /// # Errors

@@ -45,6 +45,8 @@ pub(super) struct Run<'a> {
     seal: Mutex<Seal>,
     /// Units whose bytes went through the hash.
     pub(super) hashed: AtomicUsize,
+    /// Measuring passes that are done.
+    passes: AtomicUsize,
     /// Units that the sink has taken.
     written: AtomicUsize,
     /// Input bytes reported to the observer.
@@ -101,6 +103,7 @@ impl<'a> Run<'a> {
                 crcs: vec![Vec::new(); units],
             }),
             hashed: AtomicUsize::new(0),
+            passes: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
             reported: Mutex::new(0),
         })
@@ -131,6 +134,13 @@ impl<'a> Run<'a> {
         range.clone().step_by(step).map(move |start| start..(start + step).min(range.end))
     }
 
+    /// In the first pass, brings a unit's inputs into memory.
+    fn prefetch<D: Device>(&self, context: &Context<'a, D>, range: std::ops::Range<usize>) {
+        if self.passes.load(Ordering::Relaxed) == 0 {
+            self.job.sources().for_each(|s| s.prefetch(&context.plan.inputs, range.clone()));
+        }
+    }
+
     /// Measures one unit.
     pub(super) fn measure<D: Device>(
         &self,
@@ -141,6 +151,7 @@ impl<'a> Run<'a> {
         let (d, inputs) = (context.device, &context.plan.inputs);
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         let mut read = 0;
+        self.prefetch(context, self.range(unit));
         for block in Self::blocks(d, self.range(unit)) {
             let base = match self.job.base {
                 Some(base) => Some(d.load(base.chunk(inputs, block.clone()))?),
@@ -187,6 +198,7 @@ impl<'a> Run<'a> {
                 meter.conclude(|_, _, _| Ok(u64::MAX))?;
             }
         }
+        self.passes.fetch_add(1, Ordering::Relaxed);
         let measured: Option<Vec<Measured>> = meters.iter().map(|m| m.measured().cloned()).collect();
         if let Some(measured) = measured {
             *self.stats.write().unwrap_or_else(PoisonError::into_inner) = measured;
@@ -233,11 +245,7 @@ impl<'a> Run<'a> {
     }
 
     /// Merges one unit.
-    pub(super) fn merge<D: Device>(
-        &self,
-        context: &Context<'a, D>,
-        unit: usize,
-    ) -> Result<Piece, Error>
+    pub(super) fn merge<D: Device>(&self, context: &Context<'a, D>, unit: usize) -> Result<Piece, Error>
     where
         dyn AnyOperator: RunsOn<D>,
     {
@@ -246,6 +254,7 @@ impl<'a> Run<'a> {
         let size = self.job.dtype.size();
         let mut piece = context.sink.piece(self.index, (range.start * size) as u64, range.len() * size);
         let out = piece.bytes_mut();
+        self.prefetch(context, range.clone());
         let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
         let mut crcs: Vec<_> = self.job.sources().map(|_| checksum::running()).collect();
         let mut models = Vec::with_capacity(self.job.models.len());

@@ -27,6 +27,13 @@ impl Source {
         let bytes = bytes.get(elements.start * size..elements.end * size).unwrap_or_default();
         Chunk { dtype: info.dtype, bytes }
     }
+
+    /// Brings some of its elements into memory before they are used.
+    pub fn prefetch(self, inputs: &[Checkpoint], elements: std::ops::Range<usize>) {
+        let info = self.info(inputs);
+        let size = info.dtype.size();
+        inputs[self.input].prefetch(info, elements.start * size..elements.end * size);
+    }
 }
 
 /// What is done with the inputs of a job.

@@ -49,9 +49,10 @@ impl Writer {
                 *locked(&theirs.failure) = Some(error);
             }
         };
-        let thread = std::thread::Builder::new().name("write".into()).spawn(work).map_err(|e| {
-            ExecError::Memory { what: format!("cannot start the thread that writes: {e}") }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("write".into())
+            .spawn(work)
+            .map_err(|e| ExecError::Memory { what: format!("cannot start the thread that writes: {e}") })?;
         Ok(Self { orders: Some(orders), thread: Some(thread), shared })
     }
 
