@@ -333,6 +333,17 @@ fn output_folders() {
     assert_eq!(std::fs::read(world.weights("a")).unwrap(), before);
 }
 
+#[test]
+fn a_folder_that_an_input_links_into_is_not_overwritten() {
+    let world = World::new();
+    std::fs::create_dir(world.path("out")).unwrap();
+    std::fs::rename(world.weights("a"), world.path("out/model.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../out/model.safetensors", world.weights("a")).unwrap();
+    let mut merge = command();
+    merge.current_dir(world.0.path()).args(["merge", "recipe.yaml", "out", "--overwrite"]).assert().code(2);
+    assert!(world.path("out/model.safetensors").exists());
+}
+
 /// Root may write anywhere, so a read-only folder is tried only where it is read-only.
 #[test]
 fn a_folder_that_cannot_be_written() {

@@ -78,7 +78,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(cores, usize::from);
+    let asked = threads;
     let (threads, device) = within(args.memory, threads, &plan)?;
+    if threads < asked && !silent {
+        eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));
+    }
     let cancel = cancel_on_signal()?;
     let (draft, todo) = match Draft::open(&plan, &args.out, existing, sync)? {
         Opened::Draft(draft, todo) => (draft, todo),

@@ -122,6 +122,7 @@ where
         .thread_name(|i| format!("merge-{i}"))
         .build()
         .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
+    tracing::info!(tensors = jobs.len(), threads, block = device.block_elements(), "merging");
     let context = run::Context { device, host: Cpu::new(), plan, options, sink, observer };
     let board = board::Board::new(plan, jobs);
     pool.broadcast(|_| board.work(&context));

@@ -198,7 +198,8 @@ impl<'a> Run<'a> {
                 meter.conclude(|_, _, _| Ok(u64::MAX))?;
             }
         }
-        self.passes.fetch_add(1, Ordering::Relaxed);
+        let pass = 1 + self.passes.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(tensor = self.job.name, pass, "measured");
         let measured: Option<Vec<Measured>> = meters.iter().map(|m| m.measured().cloned()).collect();
         if let Some(measured) = measured {
             *self.stats.write().unwrap_or_else(PoisonError::into_inner) = measured;
@@ -349,6 +350,7 @@ impl<'a> Run<'a> {
             })
             .collect();
         context.sink.seal(self.index, Sealed { sha256, inputs })?;
+        tracing::debug!(tensor = self.job.name, "merged");
         // Passes that were saved count as done, so that the total comes out.
         let total = self.job.input_bytes(&context.plan.inputs) * self.job.passes();
         self.report(context, total);

@@ -69,6 +69,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
     );
     let left_out = left_out(&inputs, &used);
     let stamp = digest::stamp(&inputs);
+    tracing::info!(method = method.name, tensors = jobs.len(), shards = layout.shards.len(), "planned");
     let digest = digest::digest(method, &inputs, &jobs, &layout, options.seed, recipe.non_finite);
     Ok(Plan {
         method,

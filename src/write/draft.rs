@@ -121,6 +121,7 @@ impl<'p> Draft<'p> {
         let mut draft = Self { plan, folder, sync, shards, journal, writer, done: Mutex::default() };
         let verified = draft.verified(entries);
         draft.journal.start((&plan.digest, &plan.stamp), verified.values())?;
+        tracing::info!(folder = %draft.folder.display(), complete = verified.len(), "output folder is ready");
         let todo = (0..plan.jobs.len()).filter(|j| !verified.contains_key(&plan.jobs[*j].name)).collect();
         draft.done = Mutex::new(verified);
         Ok(Opened::Draft(Box::new(draft), todo))
@@ -235,7 +236,10 @@ fn refuse_inputs(plan: &Plan, folder: &Path) -> Result<(), Error> {
         return Err(Problem::error(folder.display().to_string(), "is a file, not a folder").into());
     }
     for input in &plan.inputs {
-        if input.folder().canonicalize().is_ok_and(|i| i == out) {
+        // The folder itself, or one that its files are links into.
+        let files = input.files().iter().filter_map(|f| f.path.canonicalize().ok());
+        let mut folders = files.filter_map(|f| f.parent().map(Path::to_owned));
+        if input.folder().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
             return Err(Problem::error(
                 folder.display().to_string(),
                 "the output folder is one of the inputs",

@@ -93,6 +93,7 @@ impl Shards {
             Ok(()) => {}
             // Some file systems only say at the first write that they cannot.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                tracing::info!(path = %path.display(), "no direct writes here: through the page cache");
                 self.refused.store(true, Ordering::Relaxed);
                 return self.write_cached(shard, at, bytes);
             }
