@@ -4,7 +4,8 @@
 //! over when they leave the pass. Counts may be added in any order; sums are kept per unit and added
 //! in the order of units, so the result depends on neither threads nor blocks.
 
-use super::cut::{self, CutSearch, FEW_BINS, MAX_BINS, Step};
+use super::cut::{CutSearch, FEW_BINS, MAX_BINS, Step};
+use super::guess::Guess;
 use crate::device::{Chunk, Device, LINE, Outside, Window};
 use crate::method::{AbsSums, Measured, Stat, Sums};
 use crate::problem::ExecError;
@@ -43,15 +44,6 @@ pub(super) struct Tally {
     /// Unit and its values.
     equal: Vec<(usize, Vec<u64>)>,
     sums: Vec<(usize, Vec<f64>)>,
-}
-
-/// Where a cut probably is, judged from a sample.
-#[derive(Debug)]
-pub(super) struct Guess {
-    /// The range of keys, both ends included.
-    range: (u32, u32),
-    /// The likeliest keys, if there are few.
-    likely: Vec<u32>,
 }
 
 /// How many different differences there can be.
@@ -288,51 +280,4 @@ fn square(n: usize, triangle: &[f64]) -> Vec<f64> {
         }
     }
     full
-}
-
-/// Guesses where the `keep`-th largest of `elements` magnitudes is, from a sample of the difference.
-pub(super) fn guess<D: Device>(
-    d: &D,
-    sample: &D::Buf,
-    sampled: u64,
-    keep: u64,
-    elements: u64,
-) -> Result<Guess, ExecError> {
-    let share = keep as f64 / elements as f64;
-    let rank = share * sampled as f64;
-    // Neighbours resemble each other, so the sample is worth less than its size: four standard
-    // deviations of a sample four times smaller.
-    let margin = 4.0 * (4.0 * sampled as f64 * share * (1.0 - share)).sqrt() + 4.0;
-    let mut all = vec![0; Window::ALL.bins];
-    let above = d.abs_counts(sample, Window::ALL, &mut all)?.above;
-    let first_key = |bin: usize| (bin as u32) << Window::ALL.shift;
-    let low = bin_at(above, &all, rank + margin).map_or(0, first_key);
-    let high = bin_at(above, &all, rank - margin).map_or(0x7fff_ffff, |bin| first_key(bin + 1) - 1);
-
-    // A closer look for keys that many elements have.
-    let window = cut::window(u64::from(low), u64::from(high) + 1, FEW_BINS);
-    let mut bins = vec![0; window.bins];
-    let outside = d.abs_counts(sample, window, &mut bins)?;
-    let mut likely = Vec::new();
-    if let Some(at) = bin_at(outside.above, &bins, rank)
-        && (window.shift == 0 || outside.residue == 0)
-    {
-        let filled = |bin: &usize| bins[*bin] > 0;
-        likely.extend((0..=at).rev().filter(filled).take(2));
-        likely.extend((at + 1..bins.len()).find(filled));
-    }
-    let key = |bin: usize| window.low + ((bin as u32) << window.shift);
-    Ok(Guess { range: (low, high), likely: likely.into_iter().map(key).collect() })
-}
-
-/// The bin with the magnitude of a rank, 1 being the largest.
-fn bin_at(above: u64, bins: &[u32], rank: f64) -> Option<usize> {
-    let mut larger = above as f64;
-    if rank < larger.max(1.0) {
-        return None;
-    }
-    bins.iter().rposition(|count| {
-        larger += f64::from(*count);
-        larger >= rank
-    })
 }

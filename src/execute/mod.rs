@@ -8,9 +8,13 @@
 
 mod board;
 mod cut;
+mod guess;
 mod measure;
+mod non_finite;
+mod output;
 mod piece;
 mod run;
+mod statistics;
 
 pub use piece::{ALIGN, Piece};
 

@@ -11,7 +11,7 @@ use super::journal::{Entry, Journal};
 use super::manifest::{Manifest, OutputFile};
 use super::shards::Shards;
 use super::writer::Writer;
-use super::{JOURNAL, MANIFEST, card, record, small};
+use super::{JOURNAL, MANIFEST, card, folder, record, small};
 use crate::execute::{Piece, Sealed, Sink};
 use crate::plan::{Plan, hex};
 use crate::problem::{Error, ExecError, Problem};
@@ -73,12 +73,12 @@ impl<'p> Draft<'p> {
     /// # Errors
     /// [`Error::Input`] if the folder must not be written to, [`Error::Exec`] if it cannot be.
     pub fn open(plan: &'p Plan, folder: &Path, existing: Existing, sync: Sync) -> Result<Opened<'p>, Error> {
-        refuse_inputs(plan, folder)?;
+        folder::refuse_inputs(plan, folder)?;
         std::fs::create_dir_all(folder).map_err(ExecError::io("create", folder))?;
-        let names = list(folder)?;
+        let names = folder::list(folder)?;
         let has = |name: &str| names.iter().any(|n| n == name);
-        if existing == Existing::Resume && has(MANIFEST) && !has(JOURNAL) && is_of(plan, folder) {
-            refuse_stale(plan, folder)?;
+        if existing == Existing::Resume && has(MANIFEST) && !has(JOURNAL) && folder::is_of(plan, folder) {
+            folder::refuse_stale(plan, folder)?;
             return Ok(Opened::Complete);
         }
         if !names.is_empty() && !has(JOURNAL) && existing != Existing::Overwrite {
@@ -95,7 +95,7 @@ impl<'p> Draft<'p> {
         let ours = begun.as_ref() == Some(&(plan.digest.clone(), plan.stamp.clone()));
         match existing {
             Existing::Overwrite => {
-                remove_model(folder)?;
+                folder::remove_model(folder)?;
                 entries.clear();
             }
             _ if begun.is_none() => entries.clear(),
@@ -228,75 +228,6 @@ impl Sink for Draft<'_> {
         drop(done);
         self.writer.seal(entry)
     }
-}
-
-fn refuse_inputs(plan: &Plan, folder: &Path) -> Result<(), Error> {
-    let Ok(out) = folder.canonicalize() else { return Ok(()) };
-    if !out.is_dir() {
-        return Err(Problem::error(folder.display().to_string(), "is a file, not a folder").into());
-    }
-    for input in &plan.inputs {
-        // The folder itself, or one that its files are links into.
-        let files = input.files().iter().filter_map(|f| f.path.canonicalize().ok());
-        let mut folders = files.filter_map(|f| f.parent().map(Path::to_owned));
-        if input.folder().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
-            return Err(Problem::error(
-                folder.display().to_string(),
-                "the output folder is one of the inputs",
-            )
-            .hint("choose another folder")
-            .into());
-        }
-    }
-    Ok(())
-}
-
-fn list(folder: &Path) -> Result<Vec<String>, ExecError> {
-    let entries = std::fs::read_dir(folder).map_err(ExecError::io("list", folder))?;
-    let mut names: Vec<String> =
-        entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
-    names.sort();
-    Ok(names)
-}
-
-/// Whether the folder's manifest is of this plan.
-fn is_of(plan: &Plan, folder: &Path) -> bool {
-    let bytes = std::fs::read(folder.join(MANIFEST)).unwrap_or_default();
-    serde_json::from_slice::<Manifest>(&bytes).is_ok_and(|m| m.plan == plan.digest)
-}
-
-/// A digest knows headers but no weights, so inputs that were written after the model are suspect.
-fn refuse_stale(plan: &Plan, folder: &Path) -> Result<(), Error> {
-    let Ok(merged) = folder.join(MANIFEST).metadata().and_then(|m| m.modified()) else { return Ok(()) };
-    let files = plan.inputs.iter().flat_map(|i| i.files());
-    match files.into_iter().find(|f| f.modified > merged) {
-        Some(newer) => Err(Problem::error(
-            folder.display().to_string(),
-            format!("complete, but {} has changed since", newer.path.display()),
-        )
-        .hint("--overwrite merges anew")
-        .into()),
-        None => Ok(()),
-    }
-}
-
-/// Removes what an earlier merge, or another tool, wrote as a model; other files stay. The manifest
-/// goes first, so that a half-removed model does not look whole.
-fn remove_model(folder: &Path) -> Result<(), ExecError> {
-    let mut names = list(folder)?;
-    names.sort_by_key(|n| n != MANIFEST);
-    for name in names {
-        let weights = name.starts_with("model") && name.ends_with(".safetensors");
-        if weights
-            || name == MANIFEST
-            || name == "model.safetensors.index.json"
-            || name.ends_with(".safetensors.partial")
-        {
-            let path = folder.join(name);
-            std::fs::remove_file(&path).map_err(ExecError::io("remove", &path))?;
-        }
-    }
-    Ok(())
 }
 
 fn pretty(value: &impl serde::Serialize) -> Vec<u8> {

@@ -8,6 +8,7 @@
 mod card;
 mod draft;
 mod flusher;
+mod folder;
 mod journal;
 mod manifest;
 mod record;

@@ -1,0 +1,64 @@
+//! What is said of NaN and infinity: which tensor, which row.
+
+use super::run::{Context, Run};
+use crate::device::{Chunk, Device, Finiteness};
+use crate::plan::Source;
+use crate::problem::{Error, Problem};
+
+impl<'a> Run<'a> {
+    pub(super) fn non_finite_input<D: Device>(
+        &self,
+        context: &Context<'a, D>,
+        source: Source,
+        start: usize,
+        chunk: Chunk<'_>,
+    ) -> Error {
+        let inputs = &context.plan.inputs;
+        let (tensor, model) = (&source.info(inputs).name, inputs[source.input].name());
+        let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
+        let what = format!("model {model}{renamed} has {}", self.first_non_finite(context, start, chunk));
+        Problem::error(&self.job.name, what)
+            .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")
+            .into()
+    }
+
+    pub(super) fn non_finite_output<D: Device>(
+        &self,
+        context: &Context<'a, D>,
+        start: usize,
+        chunk: Chunk<'_>,
+    ) -> Error {
+        let what = format!("the merged tensor has {}", self.first_non_finite(context, start, chunk));
+        Problem::error(&self.job.name, what)
+            .hint(format!(
+                "the inputs are finite, so a parameter or the range of {} is at fault; \
+                 `non_finite: allow` at the top of the recipe writes it all the same",
+                self.job.dtype.torch_name()
+            ))
+            .into()
+    }
+
+    fn first_non_finite<D: Device>(
+        &self,
+        context: &Context<'a, D>,
+        start: usize,
+        chunk: Chunk<'_>,
+    ) -> String {
+        let size = chunk.dtype.size();
+        let element = |bytes| Chunk { dtype: chunk.dtype, bytes };
+        let at =
+            chunk.bytes.chunks(size).position(|b| context.host.finite(element(b)) == Finiteness::NonFinite);
+        let Some(at) = at else { return "a value that is not finite".into() };
+        let bytes = chunk.bytes.get(at * size..(at + 1) * size).unwrap_or_default();
+        let value = match context.host.load(element(bytes)) {
+            Ok(x) if x.values().iter().any(|x| x.is_nan()) => "NaN",
+            _ => "infinity",
+        };
+        let width = self.job.shape.last().copied().unwrap_or(1).max(1);
+        let flat = start + at;
+        match self.job.shape.len() {
+            0 | 1 => format!("{value} at element {flat}"),
+            _ => format!("{value} in row {}, column {}", flat / width, flat % width),
+        }
+    }
+}

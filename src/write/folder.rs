@@ -1,0 +1,79 @@
+//! What may be in an output folder before a merge, and what is removed.
+
+use std::path::Path;
+
+use super::MANIFEST;
+use super::manifest::Manifest;
+use crate::plan::Plan;
+use crate::problem::{Error, ExecError, Problem};
+
+/// An output folder must not be an input's.
+pub(super) fn refuse_inputs(plan: &Plan, folder: &Path) -> Result<(), Error> {
+    let Ok(out) = folder.canonicalize() else { return Ok(()) };
+    if !out.is_dir() {
+        return Err(Problem::error(folder.display().to_string(), "is a file, not a folder").into());
+    }
+    for input in &plan.inputs {
+        // The folder itself, or one that its files are links into.
+        let files = input.files().iter().filter_map(|f| f.path.canonicalize().ok());
+        let mut folders = files.filter_map(|f| f.parent().map(Path::to_owned));
+        if input.folder().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
+            return Err(Problem::error(
+                folder.display().to_string(),
+                "the output folder is one of the inputs",
+            )
+            .hint("choose another folder")
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder, sorted.
+pub(super) fn list(folder: &Path) -> Result<Vec<String>, ExecError> {
+    let entries = std::fs::read_dir(folder).map_err(ExecError::io("list", folder))?;
+    let mut names: Vec<String> =
+        entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Whether the folder's manifest is of this plan.
+pub(super) fn is_of(plan: &Plan, folder: &Path) -> bool {
+    let bytes = std::fs::read(folder.join(MANIFEST)).unwrap_or_default();
+    serde_json::from_slice::<Manifest>(&bytes).is_ok_and(|m| m.plan == plan.digest)
+}
+
+/// A digest knows headers but no weights, so inputs that were written after the model are suspect.
+pub(super) fn refuse_stale(plan: &Plan, folder: &Path) -> Result<(), Error> {
+    let Ok(merged) = folder.join(MANIFEST).metadata().and_then(|m| m.modified()) else { return Ok(()) };
+    let files = plan.inputs.iter().flat_map(|i| i.files());
+    match files.into_iter().find(|f| f.modified > merged) {
+        Some(newer) => Err(Problem::error(
+            folder.display().to_string(),
+            format!("complete, but {} has changed since", newer.path.display()),
+        )
+        .hint("--overwrite merges anew")
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// Removes what an earlier merge, or another tool, wrote as a model; other files stay. The manifest
+/// goes first, so that a half-removed model does not look whole.
+pub(super) fn remove_model(folder: &Path) -> Result<(), ExecError> {
+    let mut names = list(folder)?;
+    names.sort_by_key(|n| n != MANIFEST);
+    for name in names {
+        let weights = name.starts_with("model") && name.ends_with(".safetensors");
+        if weights
+            || name == MANIFEST
+            || name == "model.safetensors.index.json"
+            || name.ends_with(".safetensors.partial")
+        {
+            let path = folder.join(name);
+            std::fs::remove_file(&path).map_err(ExecError::io("remove", &path))?;
+        }
+    }
+    Ok(())
+}
