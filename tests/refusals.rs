@@ -358,14 +358,14 @@ fn a_folder_that_cannot_be_written() {
     assert!(String::from_utf8_lossy(&told.get_output().stderr).contains("cannot create"));
 }
 
-/// `/dev/full` takes no byte, and a file system of that size is not at hand everywhere; the space that
-/// is there is, so a merge that needs more is refused before it writes.
+/// A full file system is not at hand everywhere, but a merge that needs more than there is can be had
+/// anywhere; it is refused before it writes.
 #[test]
 fn a_full_disk_is_told_before_anything_is_written() {
     let world = World::new();
-    let huge = 1u64 << 50;
+    let huge = 1u64 << 43;
     for model in ["base", "a", "b"] {
-        // A sparse petabyte: only its length exists.
+        // Eight sparse terabytes: only their length exists.
         let header = format!(
             "{{\"{}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[0,{huge}]}}}}",
             WEIGHTS[0],
@@ -375,7 +375,9 @@ fn a_full_disk_is_told_before_anything_is_written() {
         std::os::unix::fs::FileExt::write_all_at(&file, &(header.len() as u64).to_le_bytes(), 0).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, header.as_bytes(), 8).unwrap();
         if file.set_len(8 + header.len() as u64 + huge).is_err() {
-            eprintln!("skipped: this file system holds no sparse petabyte");
+            // Straight to the stream: what a passing test prints otherwise is not shown.
+            let _ =
+                std::io::Write::write_all(&mut std::io::stderr(), b"skipped: no sparse file of 8 TiB here\n");
             return;
         }
     }
