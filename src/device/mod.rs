@@ -19,6 +19,10 @@ use crate::problem::ExecError;
 /// sums of its lines in order, so the result does not depend on where blocks begin.
 pub const LINE: usize = 4096;
 
+/// Elements in a unit, the run of a tensor that one worker takes at a time. Part of the numbers'
+/// definition: sums over a tensor add the sums of its units in order.
+pub const UNIT: usize = 128 * LINE;
+
 /// A line is summed in this many interleaved lanes: lane `j` takes elements `j, j + LANES, …`; then
 /// the lanes are added pairwise, halves onto halves.
 pub const LANES: usize = 32;

@@ -23,15 +23,13 @@ use std::sync::atomic::AtomicBool;
 use sha2::Sha256;
 use sha2::digest::Output;
 
+use crate::device::Device;
+pub use crate::device::UNIT;
 use crate::device::cpu::Cpu;
-use crate::device::{Device, LINE};
 use crate::method::{AnyOperator, RunsOn};
 use crate::plan::{Plan, Source};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
-
-/// Elements in a unit. Part of the numbers' definition: sums over a tensor add units in order.
-pub const UNIT: usize = 128 * LINE;
 
 /// Pieces that a sink may keep before it lets workers wait.
 pub const WRITE_BEHIND: usize = 4;

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Job, Layout, Work};
 use crate::checkpoint::Checkpoint;
-use crate::execute::UNIT;
+use crate::device::UNIT;
 use crate::method::Method;
 use crate::recipe::NonFinite;
 
