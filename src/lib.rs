@@ -6,6 +6,7 @@
 pub mod arch;
 pub mod checkpoint;
 mod checksum;
+pub mod decoder;
 pub mod device;
 pub mod execute;
 pub mod method;

@@ -49,6 +49,17 @@ impl Cpu {
             _ => Finiteness::Finite,
         }
     }
+
+    /// Stored elements as f32, into as many elements of `out`. Types without arithmetic leave it as it is.
+    pub fn widen(&self, x: Chunk<'_>, out: &mut [f32]) {
+        match x.dtype {
+            DType::BF16 => simd::load_bf16(self.level, x.bytes, out),
+            DType::F16 => simd::load_f16(self.level, x.bytes, out),
+            DType::F32 => simd::load_f32(self.level, x.bytes, out),
+            DType::F64 => simd::load_f64(self.level, x.bytes, out),
+            _ => {}
+        }
+    }
 }
 
 impl Default for Cpu {
@@ -110,14 +121,11 @@ impl Device for Cpu {
     }
 
     fn load(&self, x: Chunk<'_>) -> Result<CpuBuf, ExecError> {
-        let mut out = CpuBuf::unset(x.len());
-        match x.dtype {
-            DType::BF16 => simd::load_bf16(self.level, x.bytes, &mut out.0),
-            DType::F16 => simd::load_f16(self.level, x.bytes, &mut out.0),
-            DType::F32 => simd::load_f32(self.level, x.bytes, &mut out.0),
-            DType::F64 => simd::load_f64(self.level, x.bytes, &mut out.0),
-            other => return Err(not_a_float(other)),
+        if !x.dtype.is_mergeable() {
+            return Err(not_a_float(x.dtype));
         }
+        let mut out = CpuBuf::unset(x.len());
+        self.widen(x, &mut out.0);
         Ok(out)
     }
 

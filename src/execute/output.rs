@@ -29,8 +29,11 @@ impl Seal {
 }
 
 impl<'a> Run<'a> {
-    /// Passes a unit through the hash as soon as its turn comes, and with it all that waited for it, and
-    /// then on to the sink. True for the worker whose unit completes the tensor.
+    /// Passes a unit through the hash and on to the sink as soon as its turn comes, and with it all that
+    /// waited for it. True for the worker that hands over the last unit.
+    ///
+    /// A unit counts as hashed only once the sink has it, so no more than [`AHEAD`](super::board::AHEAD)
+    /// are in memory, however fast the others are.
     pub(super) fn hand_over<D: Device>(
         &self,
         context: &Context<'a, D>,
@@ -40,28 +43,19 @@ impl<'a> Run<'a> {
         let mut seal = locked(&self.seal);
         seal.waiting.insert(unit, piece);
         let Some(mut sha) = seal.sha.take() else { return Ok(false) };
-        let first = seal.next;
-        let mut hashed = Vec::new();
         loop {
-            let next = seal.next;
-            let Some(piece) = seal.waiting.remove(&next) else { break };
+            let unit = seal.next;
+            let Some(piece) = seal.waiting.remove(&unit) else { break };
             drop(seal);
             sha.update(piece.bytes());
-            hashed.push(piece);
+            let at = self.range(unit).start * self.job.dtype.size();
+            context.sink.write(self.index, at as u64, piece)?;
             seal = locked(&self.seal);
             seal.next += 1;
             self.hashed.store(seal.next, Ordering::Release);
         }
         seal.sha = Some(sha);
-        drop(seal);
-        let count = hashed.len();
-        for (unit, piece) in (first..).zip(hashed) {
-            let at = self.range(unit).start * self.job.dtype.size();
-            context.sink.write(self.index, at as u64, piece)?;
-        }
-        // Another worker may still hand over units before these: the last one of all to do so seals.
-        let written = self.written.fetch_add(count, Ordering::AcqRel) + count;
-        Ok(count > 0 && written == self.units)
+        Ok(seal.next == self.units)
     }
 
     /// The tensor is complete: says so to the sink.

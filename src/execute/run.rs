@@ -32,12 +32,10 @@ pub(super) struct Run<'a> {
     pub(super) meters: RwLock<Vec<Meter>>,
     pub(super) stats: RwLock<Vec<Measured>>,
     pub(super) seal: Mutex<Seal>,
-    /// Units whose bytes went through the hash.
+    /// Units whose bytes went through the hash and to the sink.
     pub(super) hashed: AtomicUsize,
     /// Measuring passes that are done.
     pub(super) passes: AtomicUsize,
-    /// Units that the sink has taken.
-    pub(super) written: AtomicUsize,
     /// Input bytes reported to the observer.
     reported: Mutex<u64>,
 }
@@ -62,7 +60,6 @@ impl<'a> Run<'a> {
             seal: Mutex::new(Seal::new(units)),
             hashed: AtomicUsize::new(0),
             passes: AtomicUsize::new(0),
-            written: AtomicUsize::new(0),
             reported: Mutex::new(0),
         })
     }

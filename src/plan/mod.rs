@@ -17,8 +17,6 @@ mod print;
 mod segment;
 mod tensors;
 
-use std::path::PathBuf;
-
 pub use companions::Companion;
 pub(crate) use digest::hex;
 pub use job::{Job, Source, Work};
@@ -119,11 +117,6 @@ impl Plan {
     /// Every problem of the recipe and of its inputs that can be found without reading weights.
     pub fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Self, Problems> {
         build::build(recipe, options)
-    }
-
-    /// Where the inputs are.
-    pub fn input_folders(&self) -> impl Iterator<Item = PathBuf> {
-        self.inputs.iter().map(|i| i.folder().to_owned())
     }
 
     /// Bytes of all output tensors.

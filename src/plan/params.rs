@@ -5,31 +5,7 @@ use std::collections::BTreeMap;
 use super::segment::Segment;
 use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{Assembly, Located, Profile, Recipe, Setting, Settings, Value};
-
-/// Parameters of mergekit's other methods: without effect here, but no typing slip.
-const FOREIGN: &[&str] = &[
-    "weight",
-    "density",
-    "t",
-    "normalize",
-    "rescale",
-    "lambda",
-    "int8_mask",
-    "gamma",
-    "epsilon",
-    "scale",
-    "nuslerp_flatten",
-    "nuslerp_row_wise",
-    "normalize_weights",
-    "eps",
-    "max_iter",
-    "tol",
-    "select_topk",
-    "r",
-    "alpha",
-    "filter_wise",
-];
+use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value};
 
 /// Checks every name and every written value, wherever in the recipe it stands.
 pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
@@ -74,15 +50,15 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
 fn unknown(name: &str, setting: &Located<Setting>, method: &Method) -> Problem {
     let what = format!("method `{}` has no parameter `{name}`", method.name);
     let known = method.params.iter().map(|p| p.name);
-    let elsewhere = METHODS.iter().any(|m| m.param(name).is_some()) || FOREIGN.contains(&name);
-    let near = crate::problem::nearest(name, known.clone().chain(FOREIGN.iter().copied()));
+    let elsewhere = METHODS.iter().any(|m| m.param(name).is_some()) || PARAMETERS.contains(&name);
+    let near = crate::problem::nearest(name, known.clone().chain(PARAMETERS.iter().copied()));
     if elsewhere || near.is_none() {
         return setting
             .place
             .warning(what)
             .hint(format!("it has no effect; known are: {}", known.collect::<Vec<_>>().join(", ")));
     }
-    setting.place.problem(what).did_you_mean(name, known.chain(FOREIGN.iter().copied()))
+    setting.place.problem(what).did_you_mean(name, known.chain(PARAMETERS.iter().copied()))
 }
 
 /// Every value that a setting spells out.

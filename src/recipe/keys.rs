@@ -84,8 +84,9 @@ pub(super) fn at(level: Level) -> impl Iterator<Item = &'static Key> + Clone {
     KEYS.iter().filter(move |k| k.level == level)
 }
 
-/// Names that belong under `parameters:`; beside it they would have no effect.
-pub(super) const PARAMETERS: &[&str] = &[
+/// The parameters of all of mergekit's methods: they belong under `parameters:`, and one that a method
+/// does not take is no typing slip.
+pub const PARAMETERS: &[&str] = &[
     "weight",
     "density",
     "t",
@@ -103,5 +104,7 @@ pub(super) const PARAMETERS: &[&str] = &[
     "max_iter",
     "tol",
     "select_topk",
+    "r",
+    "alpha",
     "filter_wise",
 ];

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-pub use keys::{KEYS, Key, Level, Status};
+pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 
 use crate::problem::{Error, ExecError, Problem, Problems, Spot};

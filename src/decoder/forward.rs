@@ -1,0 +1,199 @@
+//! The forward pass, in reading order.
+
+use pulp::Arch;
+
+use super::attention::{Heads, attend};
+use super::batch::Batch;
+use super::config::{Config, LayerKind};
+use super::matmul::Old;
+use super::ops;
+use super::rope::RopeTable;
+use super::scratch::{Grow, Scratch};
+use super::tape::{Kept, Tape};
+use super::weights::{Layer, Weights};
+
+/// What a batch goes through: configuration, weights, and angles of positions.
+pub(super) struct Pass<'p, 'a> {
+    pub(super) arch: Arch,
+    pub(super) config: &'p Config,
+    pub(super) weights: &'p Weights<'a>,
+    pub(super) tables: &'p Tables,
+}
+
+/// Cosines and sines of each of the configuration's ropes.
+#[derive(Debug)]
+pub(super) struct Tables(Vec<PerLength>);
+
+/// One rope's tables.
+#[derive(Debug)]
+struct PerLength {
+    short: RopeTable,
+    /// The longest text that `short` serves, and the table for longer ones (LongRoPE only).
+    long: Option<(usize, RopeTable)>,
+}
+
+impl Tables {
+    /// For texts of up to `len` tokens.
+    pub(super) fn new(config: &Config, len: usize) -> Self {
+        let table = |rope: &super::Rope| match rope.short_texts().filter(|short| *short < len) {
+            Some(short) => {
+                let long = RopeTable::new(&rope.frequencies(len), rope, len);
+                PerLength {
+                    short: RopeTable::new(&rope.frequencies(short), rope, short),
+                    long: Some((short, long)),
+                }
+            }
+            None => PerLength { short: RopeTable::new(&rope.frequencies(len), rope, len), long: None },
+        };
+        Self(config.ropes.iter().map(table).collect())
+    }
+
+    /// The table of a layer for a text of `len` tokens.
+    fn of(&self, kind: LayerKind, len: usize) -> Option<&RopeTable> {
+        let per_length = self.0.get(kind.rope?)?;
+        match &per_length.long {
+            Some((short, long)) if len > *short => Some(long),
+            _ => Some(&per_length.short),
+        }
+    }
+}
+
+impl Pass<'_, '_> {
+    /// Runs all layers: `scratch.stream` is then `[tokens, hidden]`, before the last norm.
+    pub(super) fn layers(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) {
+        self.embed(batch, scratch);
+        for (index, (layer, kind)) in self.weights.layers.iter().zip(&self.config.layers).enumerate() {
+            self.attention(index, layer, *kind, batch, scratch, tape);
+            self.mlp(index, layer, batch, scratch, tape);
+        }
+        tape.keep(self.config.layers.len(), Kept::Stream, self.stream(batch, scratch));
+    }
+
+    fn stream<'s>(&self, batch: &Batch, scratch: &'s Scratch) -> &'s [f32] {
+        &scratch.stream[..batch.tokens() * self.config.hidden]
+    }
+
+    fn embed(&self, batch: &Batch, scratch: &mut Scratch) {
+        let width = self.config.hidden;
+        let stream = scratch.stream.grow(batch.tokens() * width);
+        for (row, id) in stream.chunks_exact_mut(width).zip(&batch.ids) {
+            scratch.weights.row(&self.weights.embedding, *id as usize, row);
+        }
+        if self.config.embedding_scale != 1.0 {
+            stream.iter_mut().for_each(|x| *x *= self.config.embedding_scale);
+        }
+    }
+
+    /// `stream += norm(attention(norm(stream)))`, with the norms that the family has.
+    fn attention(
+        &self,
+        index: usize,
+        layer: &Layer<'_>,
+        kind: LayerKind,
+        batch: &Batch,
+        scratch: &mut Scratch,
+        tape: &mut impl Tape,
+    ) {
+        let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
+        let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let stream = scratch.stream.grow(tokens * config.hidden);
+        tape.keep(index, Kept::Stream, stream);
+        let x = match &layer.attention_norm {
+            Some(weight) => {
+                let normed = scratch.normed.grow(tokens * config.hidden);
+                ops::rms_norm(arch, stream, weight, config.norm_eps, normed);
+                &*normed
+            }
+            None => &*stream,
+        };
+        let queries = scratch.queries.grow(tokens * wide);
+        let keys = scratch.keys.grow(tokens * narrow);
+        let values = scratch.values.grow(tokens * narrow);
+        layer.query.apply(x, queries, Old::Replace, &mut scratch.weights);
+        layer.key.apply(x, keys, Old::Replace, &mut scratch.weights);
+        layer.value.apply(x, values, Old::Replace, &mut scratch.weights);
+        tape.keep(index, Kept::Queries, queries);
+        tape.keep(index, Kept::Keys, keys);
+        tape.keep(index, Kept::Values, values);
+        for (heads, norm) in [(&mut *queries, &layer.query_norm), (&mut *keys, &layer.key_norm)] {
+            if let Some(weight) = norm {
+                ops::rms_norm_inside(arch, heads, weight, config.norm_eps);
+            }
+        }
+        self.rotate(kind, batch, queries);
+        self.rotate(kind, batch, keys);
+        let attended = scratch.attended.grow(tokens * wide);
+        let heads = Heads { queries, keys, values };
+        for segment in &batch.segments {
+            attend(arch, config, kind, segment, &heads, attended, &mut scratch.scores);
+        }
+        tape.keep(index, Kept::Attended, attended);
+        match &layer.attention_post_norm {
+            None => layer.output.apply(attended, stream, Old::Add, &mut scratch.weights),
+            Some(norm) => {
+                let branch = scratch.branch.grow(tokens * config.hidden);
+                layer.output.apply(attended, branch, Old::Replace, &mut scratch.weights);
+                tape.keep(index, Kept::AttentionBranch, branch);
+                ops::rms_norm_inside(arch, branch, norm, config.norm_eps);
+                ops::add(arch, stream, branch);
+            }
+        }
+    }
+
+    /// Turns every head of every token by the token's position in its text.
+    fn rotate(&self, kind: LayerKind, batch: &Batch, heads: &mut [f32]) {
+        let width = heads.len() / batch.tokens().max(1);
+        for segment in &batch.segments {
+            let Some(table) = self.tables.of(kind, segment.len) else { return };
+            let rows = &mut heads[segment.rows.start * width..segment.rows.end * width];
+            self.arch.dispatch(
+                #[inline(always)]
+                || {
+                    for (position, row) in rows.chunks_exact_mut(width).enumerate() {
+                        row.chunks_exact_mut(self.config.head_dim)
+                            .for_each(|head| table.turn(head, position));
+                    }
+                },
+            );
+        }
+    }
+
+    /// `stream += norm(mlp(norm(stream)))`, with the norms that the family has.
+    fn mlp(
+        &self,
+        index: usize,
+        layer: &Layer<'_>,
+        batch: &Batch,
+        scratch: &mut Scratch,
+        tape: &mut impl Tape,
+    ) {
+        let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
+        let stream = scratch.stream.grow(tokens * config.hidden);
+        tape.keep(index, Kept::MlpStream, stream);
+        let x = match &layer.mlp_norm {
+            Some(weight) => {
+                let normed = scratch.normed.grow(tokens * config.hidden);
+                ops::rms_norm(arch, stream, weight, config.norm_eps, normed);
+                &*normed
+            }
+            None => &*stream,
+        };
+        let gate = scratch.gate.grow(tokens * config.intermediate);
+        let up = scratch.up.grow(tokens * config.intermediate);
+        layer.gate.apply(x, gate, Old::Replace, &mut scratch.weights);
+        layer.up.apply(x, up, Old::Replace, &mut scratch.weights);
+        tape.keep(index, Kept::Gate, gate);
+        tape.keep(index, Kept::Up, up);
+        ops::gated(arch, config.activation, gate, up);
+        match &layer.mlp_post_norm {
+            None => layer.down.apply(gate, stream, Old::Add, &mut scratch.weights),
+            Some(norm) => {
+                let branch = scratch.branch.grow(tokens * config.hidden);
+                layer.down.apply(gate, branch, Old::Replace, &mut scratch.weights);
+                tape.keep(index, Kept::MlpBranch, branch);
+                ops::rms_norm_inside(arch, branch, norm, config.norm_eps);
+                ops::add(arch, stream, branch);
+            }
+        }
+    }
+}

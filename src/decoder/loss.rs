@@ -1,0 +1,76 @@
+//! Cross entropy, a part of the vocabulary at a time.
+
+use super::batch::Batch;
+use super::forward::Pass;
+use super::matmul::{Old, Right, View, product};
+use super::ops::{self, LogSum};
+use super::scratch::{Grow, Scratch};
+
+/// Logits that are in memory at once.
+const LOGITS: usize = 1 << 21;
+
+impl Pass<'_, '_> {
+    /// Of each of the batch's targets the negative log probability, in nats. Reads `scratch.stream` as
+    /// [`Pass::layers`] leaves it.
+    pub(super) fn losses(&self, batch: &Batch, scratch: &mut Scratch) -> Vec<f64> {
+        let rows = batch.targets.len();
+        let mut sums = vec![LogSum::EMPTY; rows];
+        let mut own = vec![0f32; rows];
+        self.gather(batch, scratch);
+        self.vocabulary(rows, scratch, |first, width, logits| {
+            ops::add_logits(self.arch, logits, width, &mut sums);
+            for ((target, own), row) in batch.targets.iter().zip(&mut own).zip(logits.chunks_exact(width)) {
+                if let Some(logit) = (target.id as usize).checked_sub(first).and_then(|i| row.get(i)) {
+                    *own = *logit;
+                }
+            }
+        });
+        sums.iter().zip(own).map(|(sum, own)| sum.value() - f64::from(own)).collect()
+    }
+
+    /// All logits of all targets' rows, `[targets, vocab]`: for tests and small models.
+    pub(super) fn logits(&self, batch: &Batch, scratch: &mut Scratch) -> Vec<f32> {
+        let (rows, vocab) = (batch.targets.len(), self.config.vocab);
+        let mut all = vec![0.0; rows * vocab];
+        self.gather(batch, scratch);
+        self.vocabulary(rows, scratch, |first, width, logits| {
+            for (row, part) in all.chunks_exact_mut(vocab).zip(logits.chunks_exact(width)) {
+                row[first..first + width].copy_from_slice(part);
+            }
+        });
+        all
+    }
+
+    /// The rows that predict targets, through the last norm, into `scratch.normed`.
+    fn gather(&self, batch: &Batch, scratch: &mut Scratch) {
+        let width = self.config.hidden;
+        let branch = scratch.branch.grow(batch.targets.len() * width);
+        for (row, target) in branch.chunks_exact_mut(width).zip(&batch.targets) {
+            row.copy_from_slice(&scratch.stream[target.row * width..(target.row + 1) * width]);
+        }
+        let normed = scratch.normed.grow(branch.len());
+        ops::rms_norm(self.arch, branch, &self.weights.norm, self.config.norm_eps, normed);
+    }
+
+    /// Goes through the vocabulary in parts and shows each part's logits: the first token, how many, and
+    /// `[rows, how many]`.
+    fn vocabulary(&self, rows: usize, scratch: &mut Scratch, mut each: impl FnMut(usize, usize, &[f32])) {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        if rows == 0 {
+            return;
+        }
+        let part = (LOGITS / rows).clamp(64, vocab.max(64));
+        let x = View::dense(&scratch.normed[..rows * hidden], rows, hidden);
+        for first in (0..vocab).step_by(part) {
+            let width = part.min(vocab - first);
+            let weight = self.weights.head.weight.part(first, width);
+            let weight = View::dense(scratch.weights.all(&weight), width, hidden);
+            let logits = scratch.logits.grow(rows * width);
+            product(logits, width, Old::Replace, self.config.logit_scale, x, weight, Right::Transposed);
+            if let Some(cap) = self.config.logit_cap {
+                ops::soft_cap(self.arch, logits, cap);
+            }
+            each(first, width, logits);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Matrix products: a safe wrapper around the `gemm` crate, and weights in their stored type.
+#![allow(unsafe_code)]
+
+use super::scratch::Grow;
+use crate::checkpoint::DType;
+use crate::device::Chunk;
+use crate::device::cpu::Cpu;
+
+/// A matrix somewhere in a slice.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// Elements from a row to the next; columns are neighbours.
+    pub(super) stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// Rows without gaps.
+    pub(super) fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self { data, rows, cols, stride: cols }
+    }
+}
+
+/// Which way the right side of a product lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// As it is: `x · w`.
+    Plain,
+    /// Transposed: `x · wᵀ`.
+    Transposed,
+}
+
+/// What becomes of the old contents of a product's destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Old {
+    /// Overwritten.
+    Replace,
+    /// Added to.
+    Add,
+}
+
+/// Elements that a view of this size takes up.
+fn extent(rows: usize, cols: usize, stride: usize) -> usize {
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols }
+}
+
+/// `out = scale · x · w`, or `out += …`; `out` has `x.rows` rows at `stride`. On one thread: texts are what
+/// is shared out between threads, so that no sum depends on their number.
+///
+/// # Panics
+/// If shapes do not fit one another or their slices: a mistake of the decoder, not of a model.
+pub(super) fn product(
+    out: &mut [f32],
+    stride: usize,
+    old: Old,
+    scale: f32,
+    x: View<'_>,
+    w: View<'_>,
+    side: Right,
+) {
+    let (inner, cols) = match side {
+        Right::Plain => (w.rows, w.cols),
+        Right::Transposed => (w.cols, w.rows),
+    };
+    assert_eq!(x.cols, inner, "inner dimensions of a product");
+    assert!(stride >= cols && x.stride >= x.cols && w.stride >= w.cols, "rows of a matrix overlap");
+    assert!(extent(x.rows, x.cols, x.stride) <= x.data.len(), "left side of a product");
+    assert!(extent(w.rows, w.cols, w.stride) <= w.data.len(), "right side of a product");
+    assert!(extent(x.rows, cols, stride) <= out.len(), "destination of a product");
+    let (w_col, w_row) = match side {
+        Right::Plain => (1, w.stride as isize),
+        Right::Transposed => (w.stride as isize, 1),
+    };
+    // SAFETY: the assertions above keep every element that these sizes and strides address within its
+    // slice; `out` is borrowed exclusively and so overlaps neither side.
+    unsafe {
+        gemm::gemm(
+            x.rows,
+            cols,
+            inner,
+            out.as_mut_ptr(),
+            1,
+            stride as isize,
+            old == Old::Add,
+            x.data.as_ptr(),
+            1,
+            x.stride as isize,
+            w.data.as_ptr(),
+            w_col,
+            w_row,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// A weight matrix in its stored type, `[rows, cols]` with one row for each output.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    dtype: DType,
+    bytes: &'a [u8],
+}
+
+impl<'a> Matrix<'a> {
+    /// `bytes` must be `rows · cols` elements of a float type; `None` if they are not.
+    pub fn new(rows: usize, cols: usize, dtype: DType, bytes: &'a [u8]) -> Option<Self> {
+        let fits = dtype.is_mergeable() && bytes.len() == rows * cols * dtype.size();
+        fits.then_some(Self { rows, cols, dtype, bytes })
+    }
+
+    /// Nothing; stands in for a tensor that is missing, until that is reported.
+    pub(super) const EMPTY: Self = Self { rows: 0, cols: 0, dtype: DType::F32, bytes: &[] };
+
+    /// `rows` of its rows, from row `first` on; nothing if it has not that many.
+    #[must_use]
+    pub fn part(&self, first: usize, rows: usize) -> Self {
+        let row = self.cols * self.dtype.size();
+        match self.bytes.get(first * row..(first + rows) * row) {
+            Some(bytes) => Self { rows, bytes, ..*self },
+            None => Self::EMPTY,
+        }
+    }
+}
+
+/// Turns weights into f32; its memory is reused from matrix to matrix.
+#[derive(Debug, Default)]
+pub(super) struct Widener {
+    cpu: Cpu,
+    buffer: Vec<f32>,
+}
+
+impl Widener {
+    /// All values of a matrix: where they lie if they are stored as f32, else converted.
+    pub(super) fn all<'b>(&'b mut self, matrix: &Matrix<'b>) -> &'b [f32] {
+        if let (DType::F32, Ok(values)) = (matrix.dtype, bytemuck::try_cast_slice(matrix.bytes)) {
+            return values;
+        }
+        let out = self.buffer.grow(matrix.rows * matrix.cols);
+        self.cpu.widen(Chunk { dtype: matrix.dtype, bytes: matrix.bytes }, out);
+        out
+    }
+
+    /// One row of a matrix.
+    pub(super) fn row(&self, matrix: &Matrix<'_>, row: usize, out: &mut [f32]) {
+        self.cpu.widen(Chunk { dtype: matrix.dtype, bytes: matrix.part(row, 1).bytes }, out);
+    }
+}
+
+/// A projection: `y = x · Wᵀ + b`.
+#[derive(Clone, Debug)]
+pub struct Linear<'a> {
+    /// `[outputs, inputs]`.
+    pub weight: Matrix<'a>,
+    /// One for each output.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Linear<'_> {
+    /// `x` is `[tokens, inputs]`, `out` `[tokens, outputs]`; `widener` lends memory for the weights.
+    pub(super) fn apply(&self, x: &[f32], out: &mut [f32], old: Old, widener: &mut Widener) {
+        let (outputs, inputs) = (self.weight.rows, self.weight.cols);
+        let tokens = x.len() / inputs;
+        let weight = View::dense(widener.all(&self.weight), outputs, inputs);
+        let x = View::dense(x, tokens, inputs);
+        product(out, outputs, old, 1.0, x, weight, Right::Transposed);
+        if let Some(bias) = &self.bias {
+            for row in out.chunks_exact_mut(outputs) {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Products of every shape around the kernels' tile sizes, against the definition in f64.
+    #[test]
+    fn products_follow_the_definition() {
+        let value = |i: usize| ((i * 7919) % 1013) as f32 / 500.0 - 1.0;
+        for (m, k, n) in [(1, 1, 1), (1, 64, 7), (3, 5, 2), (17, 33, 65), (48, 16, 48), (130, 100, 31)] {
+            for side in [Right::Plain, Right::Transposed] {
+                let stride = k + 3;
+                let x: Vec<f32> = (0..m * stride).map(value).collect();
+                let w: Vec<f32> = (0..n * k).map(|i| value(i + 5)).collect();
+                let x_view = View { data: &x, rows: m, cols: k, stride };
+                let w_view = match side {
+                    Right::Plain => View::dense(&w, k, n),
+                    Right::Transposed => View::dense(&w, n, k),
+                };
+                let mut out = vec![0.5; m * n];
+                product(&mut out, n, Old::Add, 2.0, x_view, w_view, side);
+                for i in 0..m {
+                    for j in 0..n {
+                        let at = |l: usize| if side == Right::Plain { w[l * n + j] } else { w[j * k + l] };
+                        let sum: f64 = (0..k).map(|l| f64::from(x[i * stride + l]) * f64::from(at(l))).sum();
+                        let want = 0.5 + 2.0 * sum;
+                        let got = f64::from(out[i * n + j]);
+                        assert!((got - want).abs() < 1e-4, "{m} {k} {n}: {got} for {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the independence of results from the packing of texts rests on.
+    #[test]
+    fn a_row_does_not_depend_on_the_rows_around_it() {
+        let value = |i: usize| ((i * 6007) % 1021) as f32 / 500.0 - 1.0;
+        let (k, n) = (96, 70);
+        let x: Vec<f32> = (0..200 * k).map(value).collect();
+        let w: Vec<f32> = (0..n * k).map(|i| value(i + 9)).collect();
+        let run = |first: usize, rows: usize| {
+            let mut out = vec![0.0; rows * n];
+            let x = View::dense(&x[first * k..], rows, k);
+            product(&mut out, n, Old::Replace, 1.0, x, View::dense(&w, n, k), Right::Transposed);
+            out
+        };
+        let whole = run(0, 200);
+        for (first, rows) in [(0, 2), (3, 5), (10, 17), (64, 64), (100, 100), (150, 33)] {
+            let part = run(first, rows);
+            assert_eq!(part, whole[first * n..(first + rows) * n], "rows {first}+{rows}");
+        }
+    }
+}

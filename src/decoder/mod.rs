@@ -1,0 +1,93 @@
+//! One decoder for the Llama family: explicit arithmetic in f32, for measuring a checkpoint on text.
+//!
+//! [`Config`] reads a model's switches from `config.json`, [`Weights`] finds its tensors and holds them
+//! against the configuration, and [`Decoder`] runs batches of texts. Weights stay in their stored type
+//! and are widened one matrix at a time; the loss goes through the vocabulary in parts. A [`Tape`] is
+//! shown the values on the way, so that a backward pass can be built on this forward pass.
+//!
+//! Results do not depend on how texts are packed into batches or shared out between threads. They may
+//! differ in the last bits between kinds of processors, because the matrix products use each one's own
+//! fused instructions.
+
+mod attention;
+mod batch;
+mod config;
+mod family;
+mod fields;
+mod forward;
+mod loss;
+mod matmul;
+mod ops;
+mod rope;
+mod scratch;
+mod tape;
+mod weights;
+
+use pulp::Arch;
+
+pub use batch::Batch;
+pub use config::{Activation, Biases, Config, LayerKind};
+pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
+pub use matmul::{Linear, Matrix};
+pub use rope::{Rope, Scaling};
+pub use scratch::Scratch;
+pub use tape::{Kept, Tape};
+pub use weights::{Layer, Tensor, Tensors, Weights};
+
+use crate::problem::Problems;
+use forward::{Pass, Tables};
+
+/// A model that can be run.
+#[derive(Debug)]
+pub struct Decoder<'a> {
+    config: Config,
+    weights: Weights<'a>,
+    tables: Tables,
+    arch: Arch,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder for texts of up to `context` tokens; `model` names it in messages.
+    ///
+    /// # Errors
+    /// Where the tensors are not what the configuration says.
+    pub fn new(
+        config: Config,
+        tensors: &'a dyn Tensors,
+        model: &str,
+        context: usize,
+    ) -> Result<Self, Problems> {
+        let weights = Weights::find(&config, tensors, model)?;
+        let tables = Tables::new(&config, context);
+        Ok(Self { config, weights, tables, arch: Arch::new() })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> &Weights<'a> {
+        &self.weights
+    }
+
+    fn pass(&self) -> Pass<'_, 'a> {
+        Pass { arch: self.arch, config: &self.config, weights: &self.weights, tables: &self.tables }
+    }
+
+    /// Of each scored token of a batch, in the order they were pushed, the negative log probability in
+    /// nats. Token ids must be below the vocabulary's size, and texts no longer than the context.
+    pub fn losses(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) -> Vec<f64> {
+        self.pass().layers(batch, scratch, tape);
+        self.pass().losses(batch, scratch)
+    }
+
+    /// Logits after each token of one text, `[tokens, vocab]`. For looking into a model: evaluation never
+    /// holds the logits of a whole vocabulary.
+    pub fn logits(&self, ids: &[u32], scratch: &mut Scratch) -> Vec<f32> {
+        let batch = Batch::inputs(ids);
+        self.pass().layers(&batch, scratch, &mut ());
+        self.pass().logits(&batch, scratch)
+    }
+}
