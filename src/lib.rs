@@ -8,11 +8,13 @@ pub mod checkpoint;
 mod checksum;
 pub mod decoder;
 pub mod device;
+pub mod eval;
 pub mod execute;
 pub mod method;
 pub mod plan;
 pub mod problem;
 pub mod recipe;
+pub mod report;
 mod schema;
 pub mod write;
 

@@ -11,7 +11,11 @@ use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::Reading;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
-use super::{Outcome, plan, progress::Progress, size};
+use super::{
+    Outcome, plan,
+    progress::{Measure, Progress},
+    size,
+};
 
 /// Merge checkpoints as a recipe says
 ///
@@ -97,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         eprintln!("{} of {} tensors are there already", plan.jobs.len() - todo.len(), plan.jobs.len());
     }
     let total = execute::total_bytes(&plan, &todo);
-    let progress = Progress::new(total, silent);
+    let progress = Progress::new(Measure::Bytes, silent);
     let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
     let done = execute::run(&device, &plan, &todo, &options, draft.as_ref(), &progress);
     progress.finish();

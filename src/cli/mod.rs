@@ -1,7 +1,10 @@
 //! The command line: one file for each subcommand, its doc comment being the help.
 
+mod check;
 mod completions;
+mod eval;
 mod inspect;
+mod measuring;
 mod merge;
 mod methods;
 mod plan;
@@ -35,6 +38,8 @@ enum Command {
     Merge(merge::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
+    Eval(eval::Args),
+    Check(check::Args),
     Methods(methods::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -60,6 +65,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Merge(args) => merge::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

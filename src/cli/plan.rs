@@ -23,15 +23,22 @@ pub(super) struct Args {
     options: Options,
 }
 
+/// Choices that decide the numbers of a merge.
+#[derive(clap::Args)]
+pub(super) struct Numbers {
+    /// Seed of random draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Element type of the output, over the recipe's
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+}
+
 /// Choices that `plan` and `merge` share.
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// Seed of random draws
-    #[arg(long, default_value_t = 0)]
-    pub(super) seed: u64,
-    /// Element type of the output, over the recipe's
-    #[arg(long, value_enum)]
-    pub(super) dtype: Option<Dtype>,
+    #[command(flatten)]
+    numbers: Numbers,
     /// Largest weight file
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size::parse)]
     pub(super) shard_size: u64,
@@ -50,13 +57,19 @@ pub(super) enum Dtype {
 
 impl Options {
     pub(super) fn plan_options(&self) -> PlanOptions {
+        PlanOptions { shard_size: self.shard_size, ..self.numbers.plan_options() }
+    }
+}
+
+impl Numbers {
+    pub(super) fn plan_options(&self) -> PlanOptions {
         use growmerge::checkpoint::DType;
         let dtype = self.dtype.map(|d| match d {
             Dtype::Bfloat16 => DType::BF16,
             Dtype::Float16 => DType::F16,
             Dtype::Float32 => DType::F32,
         });
-        PlanOptions { seed: self.seed, dtype, shard_size: self.shard_size }
+        PlanOptions { seed: self.seed, dtype, ..PlanOptions::default() }
     }
 }
 

@@ -30,3 +30,9 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     }
     text
 }
+
+/// A report's table.
+pub(super) fn show(report: &growmerge::report::Table) -> String {
+    let header: Vec<&str> = report.header.iter().map(String::as_str).collect();
+    table(&header, &report.rows)
+}

@@ -6,8 +6,8 @@ use super::matmul::{Old, Right, View, product};
 use super::ops::{self, LogSum};
 use super::scratch::{Grow, Scratch};
 
-/// Logits that are in memory at once.
-const LOGITS: usize = 1 << 21;
+/// Tokens of the vocabulary whose logits are in memory at once. Fixed, so that sums do not depend on the batch.
+const PART: usize = 1024;
 
 impl Pass<'_, '_> {
     /// Of each of the batch's targets the negative log probability, in nats. Reads `scratch.stream` as
@@ -59,10 +59,9 @@ impl Pass<'_, '_> {
         if rows == 0 {
             return;
         }
-        let part = (LOGITS / rows).clamp(64, vocab.max(64));
         let x = View::dense(&scratch.normed[..rows * hidden], rows, hidden);
-        for first in (0..vocab).step_by(part) {
-            let width = part.min(vocab - first);
+        for first in (0..vocab).step_by(PART) {
+            let width = PART.min(vocab - first);
             let weight = self.weights.head.weight.part(first, width);
             let weight = View::dense(scratch.weights.all(&weight), width, hidden);
             let logits = scratch.logits.grow(rows * width);

@@ -78,6 +78,11 @@ pub struct Options<'a> {
 
 /// Is told how far the work is.
 pub trait Observer: Sync {
+    /// There are this many bytes to deal with, as [`total_bytes`] says.
+    fn begin(&self, total: u64) {
+        let _ = total;
+    }
+
     /// This many bytes of input were dealt with; over a run they add up to [`total_bytes`].
     fn advance(&self, bytes: u64);
 }
@@ -119,6 +124,7 @@ where
     dyn AnyOperator: RunsOn<D>,
 {
     let threads = options.threads.max(1);
+    observer.begin(total_bytes(plan, jobs));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|i| format!("merge-{i}"))

@@ -1,0 +1,258 @@
+//! What `eval` and `check` share: texts, rules, models, and where reports go.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use growmerge::decoder::Config;
+use growmerge::eval::{
+    Evaluation, Evaluator, Model, Pairs, Reading, Rules, Split, Start, Text, Unit, folder,
+};
+use growmerge::problem::{Error, ExecError, Problem, Problems};
+
+use super::plan::Numbers;
+use super::progress::{Measure, Progress};
+
+/// Texts and rules
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// Text of a language, as et=et.txt; again for each language
+    #[arg(long, value_name = "LANG=FILE", value_parser = named)]
+    text: Vec<(String, PathBuf)>,
+    /// Folder of texts called <language>.txt or .jsonl, as they are or in .gz or .zst
+    #[arg(long, value_name = "DIR")]
+    texts: Option<PathBuf>,
+    /// Field of a .jsonl line that holds the document
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    field: String,
+    /// What a document of a .txt file is [default: line]
+    #[arg(long, value_enum)]
+    documents: Option<SplitChoice>,
+    /// Measure all documents of a language as one, joined by blank lines
+    #[arg(long)]
+    join: bool,
+    /// Tokens of a window [default: 2048, or the model's limit]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=1 << 22))]
+    context: Option<u32>,
+    /// From one window to the next [default: half a window]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
+    stride: Option<u32>,
+    /// What texts begin with: auto (as the tokenizer says), none, or a token
+    #[arg(long, value_name = "TOKEN")]
+    bos: Option<String>,
+    /// Folder to take the tokenizer from [default: the model's]
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Append the report as Markdown to this file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Write the report as one HTML page, with a picture
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+    #[command(flatten)]
+    numbers: Numbers,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum SplitChoice {
+    /// A line
+    Line,
+    /// Lines up to a blank one
+    Paragraph,
+    /// The whole file
+    File,
+}
+
+/// `et=et.txt`.
+pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((language, path)) if !language.is_empty() && !path.is_empty() => {
+            Ok((language.to_owned(), path.into()))
+        }
+        _ => Err("write it as LANGUAGE=FILE, for instance et=et.txt".into()),
+    }
+}
+
+/// Opened inputs.
+pub(super) struct Inputs {
+    pub(super) models: Vec<Model>,
+    texts: Vec<Text>,
+    pairs: Vec<Pairs>,
+}
+
+impl Options {
+    /// Opens models and texts; what is wrong with any of them is reported together.
+    pub(super) fn open(
+        &self,
+        models: &[String],
+        pairs: &[(String, PathBuf)],
+        split: Option<Split>,
+    ) -> Result<Inputs, Error> {
+        let mut problems = Problems::new();
+        let mut keep = |found: Problems| problems.extend(found);
+        let texts = self.texts(split).map_err(&mut keep).unwrap_or_default();
+        let mut pairs_read = Vec::new();
+        for (language, path) in pairs {
+            match Pairs::read(language, path) {
+                Ok(pairs) => pairs_read.push(pairs),
+                Err(found) => keep(found),
+            }
+        }
+        if texts.is_empty() && pairs.is_empty() && !problems.has_errors() {
+            let problem = Problem::error("", "there is nothing to measure");
+            problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
+        }
+        let mut opened = Vec::new();
+        for name in models {
+            match self.open_model(name) {
+                Ok(model) => opened.push(model),
+                Err(Error::Input(found)) => problems.extend(found),
+                Err(other) => return Err(other),
+            }
+        }
+        if problems.has_errors() {
+            return Err(problems.into());
+        }
+        Ok(Inputs { models: opened, texts, pairs: pairs_read })
+    }
+
+    fn open_model(&self, name: &str) -> Result<Model, Error> {
+        let progress = Progress::new(Measure::Bytes, self.silent());
+        let model = Model::open(name, &self.numbers.plan_options(), self.threads(), &progress);
+        progress.finish();
+        let model = model?;
+        if !self.silent() && !model.warnings.is_empty() {
+            eprintln!("{}", model.warnings);
+        }
+        Ok(model)
+    }
+
+    fn texts(&self, split: Option<Split>) -> Result<Vec<Text>, Problems> {
+        let mut named = match &self.texts {
+            Some(dir) => folder(dir)?,
+            None => Vec::new(),
+        };
+        named.extend(self.text.iter().cloned());
+        let reading = Reading { split: self.split(split), field: self.field.clone() };
+        let mut problems = Problems::new();
+        let mut texts: Vec<Text> = Vec::new();
+        for (language, path) in &named {
+            if texts.iter().any(|t| t.language == *language) {
+                let what = format!("there are two texts of `{language}`");
+                problems.push(Problem::error(path.display().to_string(), what));
+            }
+            match Text::read(language, path, &reading) {
+                Ok(text) => texts.push(text),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if problems.has_errors() { Err(problems) } else { Ok(texts) }
+    }
+
+    fn split(&self, default: Option<Split>) -> Split {
+        match self.documents {
+            None => default.unwrap_or(Split::Line),
+            Some(SplitChoice::Line) => Split::Line,
+            Some(SplitChoice::Paragraph) => Split::Paragraph,
+            Some(SplitChoice::File) => Split::File,
+        }
+    }
+
+    /// The rules that the options ask for; where they are silent, those of `default`, else our own.
+    pub(super) fn rules(&self, models: &[Model], default: Option<&Rules>) -> Result<Rules, Problems> {
+        let limits =
+            models.iter().filter_map(|m| Config::read(&m.config, &m.name).ok()?.max_positions.into());
+        let limit = limits.min().unwrap_or(2048);
+        let context = match (self.context, default) {
+            (Some(context), _) => context as usize,
+            (None, Some(rules)) => rules.context,
+            (None, None) => limit.min(2048),
+        };
+        if context > limit && !self.silent() {
+            let what = format!(
+                "windows of {context} tokens are longer than the {limit} that the model was made for"
+            );
+            eprintln!("{}", Problem::warning("--context", what));
+        }
+        let stride = match (self.stride, self.context, default) {
+            (Some(stride), _, _) => stride as usize,
+            (None, None, Some(rules)) => rules.stride,
+            _ => (context / 2).max(1),
+        };
+        if stride > context {
+            let what = format!(
+                "{stride} is more than a window of {context} tokens: what lies between would not be measured"
+            );
+            return Err(Problem::error("--stride", what).into());
+        }
+        let start = match (self.bos.as_deref(), default) {
+            (None, Some(rules)) => rules.start.clone(),
+            (None | Some("auto"), _) => Start::Auto,
+            (Some("none"), _) => Start::Nothing,
+            (Some(token), _) => Start::Token(token.to_owned()),
+        };
+        let unit = match default {
+            _ if self.join => Unit::Window,
+            Some(rules) => rules.unit,
+            None => Unit::Document,
+        };
+        Ok(Rules { unit, split: self.split(default.map(|r| r.split)), context, stride, start })
+    }
+
+    /// Measures one of the models.
+    pub(super) fn evaluate(
+        &self,
+        inputs: &Inputs,
+        model: &Model,
+        rules: &Rules,
+    ) -> Result<Evaluation, Error> {
+        let progress = Progress::new(Measure::Tokens, self.silent());
+        let evaluator = Evaluator {
+            texts: &inputs.texts,
+            pairs: &inputs.pairs,
+            rules,
+            tokenizer: self.tokenizer.as_deref(),
+            threads: self.threads(),
+            announce: &|tokens| progress.announce(tokens as u64),
+            done: &|tokens| progress.add(tokens as u64),
+        };
+        let evaluation = evaluator.evaluate(model);
+        progress.finish();
+        evaluation
+    }
+
+    /// Writes the report to the files that were asked for.
+    pub(super) fn write(&self, title: &str, report: &growmerge::report::Report<'_>) -> Result<(), Error> {
+        if let Some(path) = &self.markdown {
+            let text = growmerge::report::markdown(report)?;
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(ExecError::io("write", path))?;
+        }
+        if let Some(path) = &self.html {
+            write(path, &growmerge::report::html(title, report)?)?;
+        }
+        Ok(())
+    }
+
+    fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    fn silent(&self) -> bool {
+        self.quiet || self.json
+    }
+}
+
+/// Writes a report file.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), ExecError> {
+    std::fs::write(path, text).map_err(ExecError::io("write", path))
+}

@@ -1,0 +1,409 @@
+//! An evaluation that was kept, and what a later one is worth against it.
+//!
+//! A language has become worse if its bits per byte grew beyond its tolerance *and* beyond noise. Noise is
+//! small: both evaluations saw the same text, so only the differences of their units count.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::measure::Sums;
+use super::run::{Evaluation, Language, Rules};
+use super::statistics::{Estimate, paired, ratio};
+use crate::problem::{Error, ExecError, Problem, Problems};
+
+/// How much worse a language may become.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tolerance {
+    /// A part of the baseline's bits per byte.
+    Relative(f64),
+    /// Bits per byte.
+    BitsPerByte(f64),
+}
+
+impl Tolerance {
+    /// `1%`, or `0.02` bits per byte.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = |t: &str| t.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x >= 0.0);
+        match text.trim().strip_suffix('%') {
+            Some(percent) => number(percent).map(|x| Self::Relative(x / 100.0)),
+            None => number(text).map(Self::BitsPerByte),
+        }
+    }
+
+    /// In bits per byte, from where the baseline is.
+    fn bits(self, before: f64) -> f64 {
+        match self {
+            Self::Relative(part) => part * before,
+            Self::BitsPerByte(bits) => bits,
+        }
+    }
+}
+
+/// What the user allows.
+#[derive(Clone, Debug, Default)]
+pub struct Tolerances {
+    /// Of every language that is not listed.
+    pub all: Option<Tolerance>,
+    /// Of single languages.
+    pub each: BTreeMap<String, Tolerance>,
+}
+
+/// Where nothing else is said.
+const DEFAULT: Tolerance = Tolerance::Relative(0.01);
+
+/// Standard errors that a difference must exceed to count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise(pub f64);
+
+/// One language of a baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Of the text, as [`super::Text::sha256`].
+    pub text_sha256: String,
+    /// For the reader; follows from what is below.
+    pub bits_per_byte: f64,
+    /// How much worse it may become, if it has a tolerance of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Tolerance>,
+    /// Of each unit.
+    pub nats: Vec<f64>,
+    /// Scored tokens of each unit.
+    pub tokens: Vec<usize>,
+    /// Bytes of each unit.
+    pub bytes: Vec<usize>,
+}
+
+/// A kept evaluation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// Version of growmerge that measured it.
+    pub growmerge: String,
+    /// What was measured: a recipe's or a model's name, without its folder.
+    pub subject: String,
+    /// Of the weights; see [`super::Model::digest`].
+    pub weights_sha256: String,
+    /// Of `tokenizer.json`.
+    pub tokenizer_sha256: String,
+    /// What texts began with.
+    pub start: Option<String>,
+    /// How it was measured.
+    pub rules: Rules,
+    /// By name.
+    pub languages: BTreeMap<String, Kept>,
+}
+
+/// What became of a language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// Not worse.
+    NotWorse,
+    /// Worse, but no more than is tolerated.
+    WithinTolerance,
+    /// Worse than is tolerated, but it may be chance.
+    WithinNoise,
+    /// Worse than is tolerated, and hardly by chance.
+    Worse,
+}
+
+/// The verdict on one language, all in bits per byte.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// The language.
+    pub language: String,
+    /// The baseline.
+    pub before: f64,
+    /// Now.
+    pub now: f64,
+    /// Now minus before, with the error of the difference.
+    pub difference: Estimate,
+    /// How much worse is tolerated.
+    pub tolerance: f64,
+    /// The verdict.
+    pub why: Why,
+}
+
+impl Verdict {
+    /// The verdict in words.
+    pub fn explain(&self) -> String {
+        let change = 100.0 * self.difference.value / self.before;
+        let tolerated = 100.0 * self.tolerance / self.before;
+        match self.why {
+            Why::NotWorse if self.difference.value == 0.0 => "the same".into(),
+            Why::NotWorse => format!("better by {:.3} %", -change),
+            Why::WithinTolerance => format!("worse by {change:.3} %, {tolerated:.3} % are tolerated"),
+            Why::WithinNoise => {
+                format!("worse by {change:.3} %, beyond the tolerated {tolerated:.3} %, but within noise")
+            }
+            Why::Worse => format!("worse by {change:.3} %, beyond noise and the tolerated {tolerated:.3} %"),
+        }
+    }
+}
+
+/// A millionth of a nat is kept: far below what any comparison shows.
+const DIGITS: f64 = 1e6;
+
+impl Baseline {
+    /// Keeps an evaluation under a name. Tolerances of single languages are kept too; those that `earlier`
+    /// had stay.
+    pub fn keep(
+        evaluation: &Evaluation,
+        subject: &str,
+        tolerances: &Tolerances,
+        earlier: Option<&Self>,
+    ) -> Self {
+        let kept = |l: &Language| {
+            let units = &l.measured.units;
+            let old = earlier.and_then(|e| e.languages.get(&l.language)?.tolerance);
+            Kept {
+                text_sha256: l.text_sha256.clone(),
+                bits_per_byte: (l.measured.bits_per_byte().value * DIGITS).round() / DIGITS,
+                tolerance: tolerances.each.get(&l.language).copied().or(old),
+                nats: units.iter().map(|u| (u.nats * DIGITS).round() / DIGITS).collect(),
+                tokens: units.iter().map(|u| u.tokens).collect(),
+                bytes: units.iter().map(|u| u.bytes).collect(),
+            }
+        };
+        Self {
+            growmerge: env!("CARGO_PKG_VERSION").into(),
+            subject: subject.into(),
+            weights_sha256: evaluation.digest.clone(),
+            tokenizer_sha256: evaluation.tokenizer_sha256.clone(),
+            start: evaluation.start.clone(),
+            rules: evaluation.rules.clone(),
+            languages: evaluation.languages.iter().map(|l| (l.language.clone(), kept(l))).collect(),
+        }
+    }
+
+    /// Reads a baseline file.
+    ///
+    /// # Errors
+    /// If it is not there or no baseline.
+    pub fn read(path: &Path) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|e| {
+            let problem = Problem::error(&name, format!("cannot read: {e}"));
+            problem.hint("--update writes it")
+        })?;
+        let baseline: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| Problem::error(&name, format!("is not a baseline: {e}")))?;
+        for (language, kept) in &baseline.languages {
+            let n = kept.nats.len();
+            if n == 0 || kept.tokens.len() != n || kept.bytes.len() != n {
+                let what = format!("is damaged: the units of `{language}` do not match");
+                return Err(Problem::error(name, what).into());
+            }
+        }
+        Ok(baseline)
+    }
+
+    /// Writes a baseline file.
+    ///
+    /// # Errors
+    /// [`ExecError::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let json = serde_json::to_value(self).unwrap_or_default();
+        let mut text = String::new();
+        layout(&json, 0, &mut text);
+        text.push('\n');
+        std::fs::write(path, text).map_err(ExecError::io("write", path))?;
+        Ok(())
+    }
+
+    /// Whether it can be held against an evaluation called `subject`: the same subject, measured in the same
+    /// way on the same texts. `at` is the baseline's path, for messages.
+    ///
+    /// # Errors
+    /// Every difference.
+    pub fn fits(&self, evaluation: &Evaluation, subject: &str, at: &str) -> Result<(), Problems> {
+        let mut problems = Problems::new();
+        if self.subject != subject {
+            let what = format!("is of `{}`, not of `{subject}`", self.subject);
+            let hint = format!("--name {} if it is the same under another name", self.subject);
+            problems.push(Problem::error(at, what).hint(hint));
+        }
+        if self.rules != evaluation.rules {
+            let show = |rules: &Rules, start: &Option<String>| rules.describe(start.as_deref());
+            let (ours, theirs) = (show(&evaluation.rules, &evaluation.start), show(&self.rules, &self.start));
+            let what = format!("was measured otherwise\n  then: {theirs}\n  now:  {ours}");
+            problems.push(Problem::error(at, what).hint("use the same options, or --update"));
+        }
+        for language in &evaluation.languages {
+            let name = &language.language;
+            match self.languages.get(name) {
+                None => {
+                    let what = format!("does not know `{name}`");
+                    problems.push(Problem::error(at, what).hint("--update adds it"));
+                }
+                Some(kept) if kept.text_sha256 != language.text_sha256 => {
+                    let what = format!("was measured on another text of `{name}`");
+                    problems.push(Problem::error(at, what).hint("take the same text, or --update"));
+                }
+                Some(kept) if kept.nats.len() != language.measured.units.len() => {
+                    let what = format!(
+                        "has {} units of `{name}`, not {}",
+                        kept.nats.len(),
+                        language.measured.units.len()
+                    );
+                    let hint =
+                        "another tokenizer makes other windows; measure documents instead of joined text";
+                    problems.push(Problem::error(at, what).hint(hint));
+                }
+                Some(_) => {}
+            }
+        }
+        let measured = |name: &String| evaluation.languages.iter().any(|l| l.language == *name);
+        for name in self.languages.keys().filter(|n| !measured(n)) {
+            let what = format!("knows `{name}`, of which there is no text now");
+            problems.push(Problem::error(at, what).hint("take its text too, or --update"));
+        }
+        if problems.has_errors() { Err(problems) } else { Ok(()) }
+    }
+
+    /// Judges every language of an evaluation that [`Baseline::fits`].
+    pub fn judge(&self, evaluation: &Evaluation, tolerances: &Tolerances, noise: Noise) -> Vec<Verdict> {
+        let judge = |l: &Language| {
+            let kept = self.languages.get(&l.language)?;
+            let before = kept.bits();
+            let tolerance = tolerances.each.get(&l.language).copied().or(tolerances.all).or(kept.tolerance);
+            Some(verdict(l, &before, tolerance.unwrap_or(DEFAULT), noise))
+        };
+        evaluation.languages.iter().filter_map(judge).collect()
+    }
+}
+
+impl Kept {
+    fn bits(&self) -> Vec<(f64, f64)> {
+        let sums = self.nats.iter().zip(&self.bytes).map(|(n, b)| (n / std::f64::consts::LN_2, *b as f64));
+        sums.collect()
+    }
+}
+
+fn verdict(language: &Language, before: &[(f64, f64)], tolerance: Tolerance, noise: Noise) -> Verdict {
+    // What is kept is rounded; so must be what is held against it, or nothing would ever be the same.
+    let round = |u: &Sums| ((u.nats * DIGITS).round() / DIGITS / std::f64::consts::LN_2, u.bytes as f64);
+    let now: Vec<(f64, f64)> = language.measured.units.iter().map(round).collect();
+    let difference = paired(&now, before);
+    let before = ratio(before).value;
+    let tolerance = tolerance.bits(before);
+    let why = if difference.value <= 0.0 {
+        Why::NotWorse
+    } else if difference.value <= tolerance {
+        Why::WithinTolerance
+    } else if difference.value <= noise.0 * difference.error.unwrap_or(0.0) {
+        Why::WithinNoise
+    } else {
+        Why::Worse
+    };
+    Verdict {
+        language: language.language.clone(),
+        before,
+        now: ratio(&now).value,
+        difference,
+        tolerance,
+        why,
+    }
+}
+
+/// JSON with lists on one line, so that a change of a language is a change of a few lines.
+fn layout(value: &serde_json::Value, depth: usize, text: &mut String) {
+    let Some(map) = value.as_object() else {
+        text.push_str(&value.to_string());
+        return;
+    };
+    text.push('{');
+    for (i, (key, value)) in map.iter().enumerate() {
+        text.push_str(if i == 0 { "\n" } else { ",\n" });
+        text.push_str(&"  ".repeat(depth + 1));
+        text.push_str(&serde_json::Value::from(key.as_str()).to_string());
+        text.push_str(": ");
+        layout(value, depth + 1, text);
+    }
+    text.push('\n');
+    text.push_str(&"  ".repeat(depth));
+    text.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::{Measured, Split, Start, Unit};
+
+    fn evaluation(nats: &[f64]) -> Evaluation {
+        let units = nats.iter().map(|n| Sums { nats: *n, tokens: 3, bytes: 10 }).collect();
+        let language = Language {
+            language: "fo".into(),
+            documents: nats.len(),
+            skipped: 0,
+            text_sha256: "t".into(),
+            measured: Measured { units, busy: 1.0 },
+            tokens_per_second: 1.0,
+        };
+        let rules =
+            Rules { unit: Unit::Document, split: Split::Line, context: 64, stride: 32, start: Start::Auto };
+        Evaluation {
+            model: "m".into(),
+            digest: "d".into(),
+            tokenizer_sha256: "k".into(),
+            start: None,
+            rules,
+            languages: vec![language],
+            pairs: Vec::new(),
+        }
+    }
+
+    fn judged(before: &[f64], now: &[f64], tolerance: &str) -> Why {
+        let baseline = Baseline::keep(&evaluation(before), "m", &Tolerances::default(), None);
+        let tolerances = Tolerances { all: Tolerance::parse(tolerance), each: BTreeMap::new() };
+        baseline.judge(&evaluation(now), &tolerances, Noise(2.0)).remove(0).why
+    }
+
+    #[test]
+    fn a_language_fails_beyond_tolerance_and_noise_only() {
+        let before = [10.0, 12.0, 14.0, 16.0];
+        let plus = |x: [f64; 4]| [10.0 + x[0], 12.0 + x[1], 14.0 + x[2], 16.0 + x[3]];
+        assert_eq!(judged(&before, &before, "0"), Why::NotWorse);
+        assert_eq!(judged(&before, &plus([-0.1; 4]), "0"), Why::NotWorse);
+        assert_eq!(judged(&before, &plus([0.1; 4]), "2%"), Why::WithinTolerance);
+        assert_eq!(judged(&before, &plus([0.1, 0.12, 0.11, 0.09]), "0.5%"), Why::Worse);
+        assert_eq!(judged(&before, &plus([0.6, -0.5, 0.5, -0.2]), "0.5%"), Why::WithinNoise);
+        assert_eq!(judged(&[10.0], &[10.5], "0.5%"), Why::Worse, "one unit knows no noise");
+        assert_eq!(judged(&before, &plus([0.1; 4]), "0.02"), Why::WithinTolerance, "0.0144 bits per byte");
+    }
+
+    #[test]
+    fn a_file_holds_what_was_kept() {
+        let tolerances =
+            Tolerances { all: None, each: [("fo".into(), Tolerance::Relative(0.03))].into_iter().collect() };
+        let baseline = Baseline::keep(&evaluation(&[10.123_456_789, 3.0]), "m", &tolerances, None);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        baseline.write(file.path()).unwrap();
+        assert_eq!(Baseline::read(file.path()).unwrap(), baseline);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.contains("\"nats\": [10.123457,3.0]"), "{text}");
+        let again = Baseline::keep(&evaluation(&[1.0, 2.0]), "m", &Tolerances::default(), Some(&baseline));
+        assert_eq!(again.languages["fo"].tolerance, Some(Tolerance::Relative(0.03)), "tolerances stay");
+    }
+
+    #[test]
+    fn other_rules_texts_and_subjects_are_refused() {
+        let baseline = Baseline::keep(&evaluation(&[1.0, 2.0]), "m", &Tolerances::default(), None);
+        let told = |change: &dyn Fn(&mut Evaluation), subject: &str| {
+            let mut now = evaluation(&[1.0, 2.0]);
+            change(&mut now);
+            baseline.fits(&now, subject, "b.json").err().map(|p| p.to_string()).unwrap_or_default()
+        };
+        assert_eq!(told(&|_| {}, "m"), "");
+        assert!(told(&|_| {}, "other").contains("is of `m`, not of `other`"));
+        assert!(told(&|e| e.rules.stride = 16, "m").contains("32 apart"));
+        assert!(told(&|e| e.languages[0].text_sha256 = "u".into(), "m").contains("another text of `fo`"));
+        assert!(told(&|e| e.languages[0].language = "is".into(), "m").contains("does not know `is`"));
+        assert!(told(&|e| e.languages.clear(), "m").contains("knows `fo`"));
+        assert!(told(&|e| e.languages[0].measured.units.truncate(1), "m").contains("has 2 units"));
+    }
+}

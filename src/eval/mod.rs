@@ -1,0 +1,25 @@
+//! Perplexity of a checkpoint, or of a recipe that was never written, for each language.
+//!
+//! Texts become documents ([`Text`]), documents tokens ([`Tokenizer`]), tokens windows, and windows sums
+//! ([`measure()`]). [`Evaluation`] is what all reports are made from; [`Baseline`] is one that was kept, to hold
+//! later ones against.
+
+mod baseline;
+mod measure;
+mod model;
+mod pairs;
+mod run;
+mod statistics;
+mod text;
+mod tokenizer;
+mod windows;
+
+pub use baseline::{Baseline, Kept, Noise, Tolerance, Tolerances, Verdict, Why};
+pub use measure::{Measured, Prepared, Sums, Unit, measure};
+pub use model::{Model, is_recipe};
+pub use pairs::{Judged, Pairs};
+pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
+pub use statistics::{Estimate, paired, ratio};
+pub use text::{Reading, Split, Text, folder};
+pub use tokenizer::{Start, Tokenizer, Tokens};
+pub use windows::{Window, windows};

@@ -1,0 +1,269 @@
+//! Text files → documents.
+//!
+//! `.txt` is split into documents by line or at blank lines, `.jsonl` has a document in a field of each
+//! line; both may be compressed (`.gz`, `.zst`).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::problem::{Problem, Problems};
+
+/// What a document of a `.txt` file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// A line.
+    Line,
+    /// Lines up to a blank one.
+    Paragraph,
+    /// The whole file.
+    File,
+}
+
+/// How files are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What a document of a `.txt` file is.
+    pub split: Split,
+    /// The field of a `.jsonl` line that holds the document.
+    pub field: String,
+}
+
+/// The documents of one language.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The user's name for it.
+    pub language: String,
+    /// Where it came from.
+    pub path: PathBuf,
+    /// Documents in order, none of them empty.
+    pub documents: Vec<String>,
+}
+
+/// Suffixes that [`folder`] takes for text.
+const SUFFIXES: [&str; 6] = [".txt", ".jsonl", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst"];
+
+impl Text {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it, by line.
+    pub fn read(language: &str, path: &Path, reading: &Reading) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let content = content(path)?;
+        let documents = if is_jsonl(path) {
+            fields(&name, &content, &reading.field)?
+        } else {
+            split(&content, reading.split)
+        };
+        if documents.is_empty() {
+            return Err(Problem::error(name, "the text is empty").into());
+        }
+        Ok(Self { language: language.into(), path: path.into(), documents })
+    }
+
+    /// SHA-256 over the documents, as they are measured: how the file was compressed does not matter.
+    pub fn sha256(&self) -> String {
+        let mut all = Vec::new();
+        for document in &self.documents {
+            all.extend((document.len() as u64).to_le_bytes());
+            all.extend(document.as_bytes());
+        }
+        crate::write::sha256_hex(&all)
+    }
+}
+
+/// `<language>.txt` and the like in a folder, by language.
+///
+/// # Errors
+/// If the folder cannot be read, holds no text, or a language twice.
+pub fn folder(folder: &Path) -> Result<Vec<(String, PathBuf)>, Problems> {
+    let name = folder.display().to_string();
+    let unreadable = |e: io::Error| Problem::error(&name, format!("cannot read: {e}"));
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(language) = SUFFIXES.iter().find_map(|s| file.strip_suffix(s)).filter(|l| !l.is_empty()) {
+            found.push((language.to_owned(), path));
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        let what =
+            format!("there is no text in the folder; wanted are files like et{}", SUFFIXES.join(", et"));
+        return Err(Problem::error(name, what).into());
+    }
+    if let Some(pair) = found.windows(2).find(|p| p[0].0 == p[1].0) {
+        let what = format!("{} and {} are both of `{}`", pair[0].1.display(), pair[1].1.display(), pair[0].0);
+        return Err(Problem::error(name, what).into());
+    }
+    Ok(found)
+}
+
+/// The lines of a `.jsonl` file as objects, each with its place for messages.
+pub(super) fn json_lines(path: &Path) -> Result<Vec<(String, Value)>, Problems> {
+    let content = content(path)?;
+    parse_lines(&path.display().to_string(), &content)
+}
+
+fn parse_lines(name: &str, content: &str) -> Result<Vec<(String, Value)>, Problems> {
+    let mut lines = Vec::new();
+    let mut problems = Problems::new();
+    for (i, line) in content.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let at = format!("{name}:{}", i + 1);
+        match serde_json::from_str(line) {
+            Ok(value) => lines.push((at, value)),
+            Err(e) => {
+                problems.push(Problem::error(at, format!("is not JSON: {e}")));
+                // The first few tell what kind of file it is.
+                if problems.iter().count() == 5 {
+                    break;
+                }
+            }
+        }
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(lines) }
+}
+
+fn fields(name: &str, content: &str, field: &str) -> Result<Vec<String>, Problems> {
+    let mut documents = Vec::new();
+    for (at, value) in parse_lines(name, content)? {
+        let Some(text) = value.get(field).and_then(Value::as_str) else {
+            let known = value.as_object().map(|o| o.keys().map(String::as_str).collect::<Vec<_>>());
+            let problem = Problem::error(at, format!("has no text in field `{field}`"));
+            let known = known.unwrap_or_default().join(", ");
+            return Err(problem.hint(format!("its fields are: {known}; choose one with --field")).into());
+        };
+        documents.extend(Some(text.to_owned()).filter(|t| !t.trim().is_empty()));
+    }
+    Ok(documents)
+}
+
+/// Documents lose white space at their ends; blank ones are none.
+fn split(content: &str, split: Split) -> Vec<String> {
+    let lines = || content.lines().map(str::trim_end);
+    match split {
+        Split::Line => lines().filter(|l| !l.is_empty()).map(str::to_owned).collect(),
+        Split::Paragraph => {
+            let lines: Vec<&str> = lines().collect();
+            lines.split(|l| l.is_empty()).filter(|p| !p.is_empty()).map(|p| p.join("\n")).collect()
+        }
+        Split::File => Some(content.trim_end().to_owned()).filter(|c| !c.is_empty()).into_iter().collect(),
+    }
+}
+
+fn is_jsonl(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    plain.ends_with(".jsonl") || plain.ends_with(".json")
+}
+
+/// The whole file, unpacked, without a byte order mark.
+fn content(path: &Path) -> Result<String, Problems> {
+    let name = path.display().to_string();
+    let unreadable = |e: io::Error| Problems::from(Problem::error(&name, format!("cannot read: {e}")));
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes),
+        Some("zst") => frames(file, &mut bytes),
+        _ => io::BufReader::new(file).read_to_end(&mut bytes),
+    }
+    .map_err(unreadable)?;
+    let mut text = String::from_utf8(bytes).map_err(|e| Problems::from(not_utf8(&name, &e)))?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
+/// A `.zst` file may be several frames, one after another.
+fn frames(file: File, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    let mut file = io::BufReader::new(file);
+    while !io::BufRead::fill_buf(&mut file)?.is_empty() {
+        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut file).map_err(io::Error::other)?;
+        frame.read_to_end(bytes)?;
+    }
+    Ok(bytes.len())
+}
+
+fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Problem {
+    let good = error.utf8_error().valid_up_to();
+    let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
+    let byte = error.as_bytes().get(good).copied().unwrap_or_default();
+    Problem::error(format!("{name}:{line}"), format!("is not UTF-8: byte {byte:#04x} at {good}"))
+        .hint("convert the file first, for instance with iconv")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn documents(name: &str, bytes: &[u8], split: Split) -> Vec<String> {
+        let (_folder, path) = file(name, bytes);
+        Text::read("x", &path, &Reading { split, field: "text".into() }).unwrap().documents
+    }
+
+    const TEXT: &[u8] = "\u{feff}Ein \r\n\n\nzwei\ndrei\n".as_bytes();
+
+    #[test]
+    fn lines_paragraphs_and_files() {
+        assert_eq!(documents("a.txt", TEXT, Split::Line), ["Ein", "zwei", "drei"]);
+        assert_eq!(documents("a.txt", TEXT, Split::Paragraph), ["Ein", "zwei\ndrei"]);
+        assert_eq!(documents("a.txt", TEXT, Split::File), ["Ein \r\n\n\nzwei\ndrei"]);
+    }
+
+    #[test]
+    fn packed_files_are_the_same_text() {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(TEXT).unwrap();
+        assert_eq!(documents("a.txt.gz", &gz.finish().unwrap(), Split::Line), ["Ein", "zwei", "drei"]);
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let mut zst = ruzstd::encoding::compress_to_vec(&TEXT[..10], level);
+        zst.extend(ruzstd::encoding::compress_to_vec(&TEXT[10..], level));
+        assert_eq!(documents("a.txt.zst", &zst, Split::Line), ["Ein", "zwei", "drei"]);
+        let lines = b"{\"text\": \"one\\ntwo\"}\n\n{\"text\": \" \"}\n";
+        assert_eq!(documents("a.jsonl", lines, Split::Line), ["one\ntwo"]);
+    }
+
+    #[test]
+    fn bad_files_are_named_by_line() {
+        let cases: [(&str, &[u8], &str); 5] = [
+            ("a.txt", b"\n \n", "the text is empty"),
+            ("a.txt", b"a\nb\xff", "a.txt:2: is not UTF-8: byte 0xff at 3"),
+            ("a.jsonl", b"{\"text\": 1}", "a.jsonl:1: has no text in field `text`"),
+            ("a.jsonl", b"{\"text\": \"x\"}\n{", "a.jsonl:2: is not JSON"),
+            ("a.txt.gz", b"plain", "cannot read"),
+        ];
+        for (name, bytes, wanted) in cases {
+            let (_folder, path) = file(name, bytes);
+            let reading = Reading { split: Split::Line, field: "text".into() };
+            let problems = Text::read("x", &path, &reading).unwrap_err().to_string();
+            assert!(problems.contains(wanted), "{problems}");
+        }
+    }
+
+    #[test]
+    fn a_folder_holds_each_language_once() {
+        let (dir, _) = file("et.txt", b"x");
+        std::fs::write(dir.path().join("fo.jsonl.zst"), b"").unwrap();
+        std::fs::write(dir.path().join("README.md"), b"").unwrap();
+        let found: Vec<String> = folder(dir.path()).unwrap().into_iter().map(|f| f.0).collect();
+        assert_eq!(found, ["et", "fo"]);
+        std::fs::write(dir.path().join("et.txt.gz"), b"").unwrap();
+        assert!(folder(dir.path()).unwrap_err().to_string().contains("both of `et`"));
+    }
+}
