@@ -4,10 +4,10 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use growmerge::device::cpu::Cpu;
-use growmerge::execute::{self, Observer, Options};
+use growmerge::execute::{self, Observer, Options, Piece, Sealed, Sink};
 use growmerge::problem::{Error, ExecError};
 use safetensors::tensor::Dtype;
 use support::{Memory, Silent, Tensor, Tensors, command, f32s, merge, plan, read, recipe, values, write};
@@ -221,4 +221,42 @@ fn a_cancelled_run_says_so() {
     let options = Options { threads: 2, non_finite: plan.non_finite, cancel: &cancel };
     let done = execute::run(&Cpu::new(), &plan, &[0], &options, &Memory::default(), &Silent);
     assert!(matches!(done, Err(Error::Exec(ExecError::Interrupted))));
+}
+
+/// Counts units that were begun and not yet taken, and takes them slowly.
+#[derive(Default)]
+struct Slow {
+    begun: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Sink for Slow {
+    fn piece(&self, _job: usize, _at: u64, len: usize) -> Piece {
+        self.most.fetch_max(1 + self.begun.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+        Piece::new(Vec::new(), len, 0)
+    }
+
+    fn write(&self, _job: usize, _at: u64, _piece: Piece) -> Result<(), ExecError> {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        self.begun.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn seal(&self, _job: usize, _sealed: Sealed) -> Result<(), ExecError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_slow_disk_does_not_fill_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 24 * execute::UNIT / 1000;
+    let tensor = Tensor { dtype: Dtype::BF16, shape: vec![rows, 1000], bytes: vec![0; 2000 * rows] };
+    let plan = plan(&average(folder.path(), &[&[(EMBED, tensor.clone())], &[(EMBED, tensor)]]));
+    let cancel = AtomicBool::new(false);
+    let options = Options { threads: 7, non_finite: plan.non_finite, cancel: &cancel };
+    let sink = Slow::default();
+    execute::run(&Cpu::new(), &plan, &[0], &options, &sink, &Silent).unwrap();
+    let most = sink.most.into_inner();
+    assert!((2..=4).contains(&most), "{most} of 24 units at once");
 }

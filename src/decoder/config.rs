@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::family::{FAMILIES, Family, QkvBias, Windows};
+use super::family::{Caps, FAMILIES, Family, QkvBias, Windows};
 use super::fields::Fields;
 use super::rope::{Around, Rope};
 use super::{NormPlace, NormWeight, Projections, QueryKeyNorm};
@@ -139,7 +139,11 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
         problems.push(fields.error("rms_norm_eps is missing"));
     }
     let mut cap = |key: &str| fields.positive(key, problems).map(|c| c as f32);
-    let (attention_cap, logit_cap) = (cap("attn_logit_softcapping"), cap("final_logit_softcapping"));
+    let (attention_cap, logit_cap) = match family.caps {
+        Caps::Neither => (None, None),
+        Caps::Logits => (None, cap("final_logit_softcapping")),
+        Caps::Both => (cap("attn_logit_softcapping"), cap("final_logit_softcapping")),
+    };
     let factor = fields.positive("lm_head_normalization_factor", problems).unwrap_or(1.0);
     let scalar = fields.positive("query_pre_attn_scalar", problems).unwrap_or(head_dim as f64);
     let attention_bias = fields.flag("attention_bias", problems).unwrap_or(false);
@@ -213,9 +217,11 @@ fn ropes(
         partial: fields.positive("partial_rotary_factor", problems).unwrap_or(1.0),
         max_positions,
         original: fields.size("original_max_position_embeddings", problems),
+        rotation: family.rotation,
     };
-    // `rope_parameters` is the newer name, and may hold an object for each kind of layer.
-    let parameters = fields.object("rope_parameters").or_else(|| fields.object("rope_scaling"));
+    // `rope_parameters` is the newer name, and may hold an object for each kind of layer; where both are
+    // there, transformers takes the older one.
+    let parameters = fields.object("rope_scaling").or_else(|| fields.object("rope_parameters"));
     let of_kind = |kind: &str| parameters.as_ref().and_then(|p| p.object(kind));
     match (of_kind("full_attention"), of_kind("sliding_attention")) {
         (None, None) => {
@@ -233,8 +239,15 @@ fn ropes(
     }
 }
 
+/// More than any model has; a wrong number must not fill the memory.
+const MAX_LAYERS: usize = 10_000;
+
 fn layers(family: &Family, fields: &Fields<'_>, ropes: usize, problems: &mut Problems) -> Vec<LayerKind> {
     let count = fields.required("num_hidden_layers", problems);
+    if count > MAX_LAYERS {
+        problems.push(fields.error(format!("num_hidden_layers is {count}; {MAX_LAYERS} are allowed")));
+        return Vec::new();
+    }
     let window = fields.size("sliding_window", problems);
     let used = fields.flag("use_sliding_window", problems).unwrap_or(false);
     let first = fields.count("max_window_layers", problems).unwrap_or(usize::MAX);

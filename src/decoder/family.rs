@@ -69,6 +69,26 @@ pub(super) enum Windows {
     WithoutRope,
 }
 
+/// Which soft caps of the configuration count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caps {
+    /// None, whatever the configuration says.
+    Neither,
+    /// That of logits only (Gemma 3).
+    Logits,
+    /// Those of attention scores and logits (Gemma 2).
+    Both,
+}
+
+/// Whether a part of a head may be without positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rotation {
+    /// Heads turn as a whole.
+    Whole,
+    /// As `partial_rotary_factor` says.
+    Partial,
+}
+
 /// One family.
 #[derive(Debug)]
 pub(super) struct Family {
@@ -80,6 +100,8 @@ pub(super) struct Family {
     pub(super) projections: Projections,
     pub(super) qkv_bias: QkvBias,
     pub(super) windows: Windows,
+    pub(super) caps: Caps,
+    pub(super) rotation: Rotation,
     /// Multiplies embeddings by the square root of the hidden size.
     pub(super) scaled_embedding: bool,
     /// `rope_theta` where the configuration has none.
@@ -94,6 +116,8 @@ const LLAMA: Family = Family {
     projections: Projections::Apart,
     qkv_bias: QkvBias::Configured,
     windows: Windows::Nowhere,
+    caps: Caps::Neither,
+    rotation: Rotation::Whole,
     scaled_embedding: false,
     theta: 1e4,
 };
@@ -103,6 +127,7 @@ const GEMMA2: Family = Family {
     norm: NormWeight::OnePlus,
     place: NormPlace::Both,
     windows: Windows::AllButEach(2),
+    caps: Caps::Both,
     scaled_embedding: true,
     ..LLAMA
 };
@@ -122,6 +147,7 @@ pub(super) static FAMILIES: &[Family] = &[
         name: "gemma3_text",
         query_key_norm: QueryKeyNorm::EachHead,
         windows: Windows::AllButEach(6),
+        caps: Caps::Logits,
         theta: 1e6,
         ..GEMMA2
     },
@@ -132,6 +158,7 @@ pub(super) static FAMILIES: &[Family] = &[
         projections: Projections::Fused,
         qkv_bias: QkvBias::Never,
         windows: Windows::Everywhere,
+        rotation: Rotation::Partial,
         ..LLAMA
     },
 ];

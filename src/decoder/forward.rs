@@ -146,7 +146,8 @@ impl Pass<'_, '_> {
         for segment in &batch.segments {
             let Some(table) = self.tables.of(kind, segment.len) else { return };
             let rows = &mut heads[segment.rows.start * width..segment.rows.end * width];
-            self.arch.dispatch(
+            ops::wide(
+                self.arch,
                 #[inline(always)]
                 || {
                     for (position, row) in rows.chunks_exact_mut(width).enumerate() {

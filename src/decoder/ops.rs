@@ -10,67 +10,120 @@ use super::config::Activation;
 /// Partial sums, as wide as the widest vectors.
 const LANES: usize = 16;
 
+/// Runs a loop in the machine's widest vectors.
+///
+/// Takes `FnMut` although it calls once: the shim that makes an `FnOnce` of a closure is not inlined, and
+/// what is not inlined here is compiled for the narrowest vectors.
+pub(super) fn wide(arch: Arch, body: impl FnMut()) {
+    struct Wide<F>(F);
+    impl<F: FnMut()> pulp::WithSimd for Wide<F> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(mut self, _: S) {
+            (self.0)();
+        }
+    }
+    arch.dispatch(Wide(body));
+}
+
+/// [`wide`] for loops with polynomials: `FUSED` says in them whether the machine multiplies and adds in one
+/// instruction. Where it does not, the library's replacement would be far slower than two.
+macro_rules! wide_fused {
+    ($arch:expr, $body:expr) => {
+        match $arch {
+            Arch::Scalar => wide(
+                $arch,
+                #[inline(always)]
+                || {
+                    const FUSED: bool = false;
+                    $body
+                },
+            ),
+            _ => wide(
+                $arch,
+                #[inline(always)]
+                || {
+                    const FUSED: bool = true;
+                    $body
+                },
+            ),
+        }
+    };
+}
+
+#[inline(always)]
+fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// `eˣ` within two units in the last place; below -87 it stays at 1.6e-38 instead of falling to 0.
 ///
 /// Cody and Waite's reduction to `|r| ≤ ln 2 / 2`, then the polynomial of the Cephes library's `expf`.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+fn exp<const FUSED: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it leaves a whole number in the low bits
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = x - n * LN2_HIGH - n * LN2_LOW;
-    let mut p = 1.987_569_2e-4;
-    p = p * r + 1.398_2e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let y = p * r * r + r + 1.0;
+    let r = mul_add::<FUSED>(n, -LN2_LOW, mul_add::<FUSED>(n, -LN2_HIGH, x));
+    let p = polynomial::<FUSED, 6>(
+        [0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_2e-3, 1.987_569_2e-4],
+        r,
+    );
+    let y = mul_add::<FUSED>(p, r * r, r) + 1.0;
     let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
     y * f32::from_bits(power)
 }
 
+/// Coefficients from the constant one up, by Horner's rule.
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
-    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+fn polynomial<const FUSED: bool, const N: usize>(coefficients: [f32; N], x: f32) -> f32 {
+    coefficients.into_iter().rev().fold(0.0, |sum, c| mul_add::<FUSED>(sum, x, c))
+}
+
+#[inline(always)]
+fn tanh<const FUSED: bool>(x: f32) -> f32 {
+    1.0 - 2.0 / (exp::<FUSED>(2.0 * x) + 1.0)
 }
 
 /// The complementary error function, relative error below 2e-7 (Press et al., Numerical Recipes, 6.2).
 #[inline(always)]
-fn erfc(x: f32) -> f32 {
+fn erfc<const FUSED: bool>(x: f32) -> f32 {
+    const TERMS: [f32; 10] = [
+        -1.265_512_2,
+        1.000_023_7,
+        0.374_091_96,
+        0.096_784_18,
+        -0.186_288_06,
+        0.278_868_07,
+        -1.135_204,
+        1.488_515_9,
+        -0.822_152_23,
+        0.170_872_77,
+    ];
     let z = x.abs();
-    let t = 1.0 / (1.0 + 0.5 * z);
-    let mut p = 0.170_872_77;
-    p = p * t - 0.822_152_23;
-    p = p * t + 1.488_515_9;
-    p = p * t - 1.135_204;
-    p = p * t + 0.278_868_07;
-    p = p * t - 0.186_288_06;
-    p = p * t + 0.096_784_18;
-    p = p * t + 0.374_091_96;
-    p = p * t + 1.000_023_7;
-    let tail = t * exp(p * t - z * z - 1.265_512_2);
+    let t = 1.0 / mul_add::<FUSED>(0.5, z, 1.0);
+    let tail = t * exp::<FUSED>(mul_add::<FUSED>(-z, z, polynomial::<FUSED, 10>(TERMS, t)));
     if x < 0.0 { 2.0 - tail } else { tail }
 }
 
 #[inline(always)]
-fn silu(x: f32) -> f32 {
-    x / (1.0 + exp(-x))
+fn silu<const FUSED: bool>(x: f32) -> f32 {
+    x / (1.0 + exp::<FUSED>(-x))
 }
 
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * erfc(-x * std::f32::consts::FRAC_1_SQRT_2)
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
+    0.5 * x * erfc::<FUSED>(-x * std::f32::consts::FRAC_1_SQRT_2)
 }
 
 #[inline(always)]
-fn gelu_tanh(x: f32) -> f32 {
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
     const ROOT: f32 = 0.797_884_6; // √(2/π)
-    0.5 * x * (1.0 + tanh(ROOT * (x + 0.044_715 * x * x * x)))
+    0.5 * x * (1.0 + tanh::<FUSED>(ROOT * (x + 0.044_715 * x * x * x)))
 }
 
 #[inline(always)]
@@ -108,7 +161,8 @@ fn norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 
 /// Root-mean-square norm of each row of `weight.len()` elements (Zhang and Sennrich 2019).
 pub(super) fn rms_norm(arch: Arch, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    arch.dispatch(
+    wide(
+        arch,
         #[inline(always)]
         || {
             let width = weight.len();
@@ -121,7 +175,8 @@ pub(super) fn rms_norm(arch: Arch, x: &[f32], weight: &[f32], eps: f32, out: &mu
 
 /// [`rms_norm`] in place.
 pub(super) fn rms_norm_inside(arch: Arch, x: &mut [f32], weight: &[f32], eps: f32) {
-    arch.dispatch(
+    wide(
+        arch,
         #[inline(always)]
         || {
             for row in x.chunks_exact_mut(weight.len()) {
@@ -134,7 +189,8 @@ pub(super) fn rms_norm_inside(arch: Arch, x: &mut [f32], weight: &[f32], eps: f3
 
 /// `x += y`.
 pub(super) fn add(arch: Arch, x: &mut [f32], y: &[f32]) {
-    arch.dispatch(
+    wide(
+        arch,
         #[inline(always)]
         || x.iter_mut().zip(y).for_each(|(x, y)| *x += y),
     );
@@ -144,10 +200,7 @@ pub(super) fn add(arch: Arch, x: &mut [f32], y: &[f32]) {
 pub(super) fn gated(arch: Arch, activation: Activation, gate: &mut [f32], up: &[f32]) {
     macro_rules! each {
         ($f:ident) => {
-            arch.dispatch(
-                #[inline(always)]
-                || gate.iter_mut().zip(up).for_each(|(g, u)| *g = $f(*g) * u),
-            )
+            wide_fused!(arch, gate.iter_mut().zip(up).for_each(|(g, u)| *g = $f::<FUSED>(*g) * u))
         };
     }
     match activation {
@@ -159,20 +212,17 @@ pub(super) fn gated(arch: Arch, activation: Activation, gate: &mut [f32], up: &[
 
 /// `x = cap · tanh(x / cap)`.
 pub(super) fn soft_cap(arch: Arch, x: &mut [f32], cap: f32) {
-    arch.dispatch(
-        #[inline(always)]
-        || x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap)),
-    );
+    wide_fused!(arch, x.iter_mut().for_each(|x| *x = cap * tanh::<FUSED>(*x / cap)));
 }
 
 /// Softmax of the elements of `row` within `seen`; all others become 0.
 #[inline(always)]
-fn softmax_row(row: &mut [f32], seen: std::ops::Range<usize>) {
+fn softmax_row<const FUSED: bool>(row: &mut [f32], seen: std::ops::Range<usize>) {
     row[..seen.start].fill(0.0);
     row[seen.end..].fill(0.0);
     let row = &mut row[seen];
     let largest = max(row);
-    row.iter_mut().for_each(|x| *x = exp(*x - largest));
+    row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - largest));
     let scale = 1.0 / sum(row, |x| x);
     row.iter_mut().for_each(|x| *x *= scale);
 }
@@ -184,13 +234,11 @@ pub(super) fn masked_softmax(
     width: usize,
     seen: impl Fn(usize) -> std::ops::Range<usize>,
 ) {
-    arch.dispatch(
-        #[inline(always)]
-        || {
-            for (i, row) in scores.chunks_exact_mut(width).enumerate() {
-                softmax_row(row, seen(i));
-            }
-        },
+    wide_fused!(
+        arch,
+        for (i, row) in scores.chunks_exact_mut(width).enumerate() {
+            softmax_row::<FUSED>(row, seen(i));
+        }
     );
 }
 
@@ -210,19 +258,17 @@ impl LogSum {
     }
 }
 
-/// Adds `part` logits, scaled, to each row's sum.
+/// Adds `width` logits to the sum of each row.
 pub(super) fn add_logits(arch: Arch, logits: &[f32], width: usize, sums: &mut [LogSum]) {
-    arch.dispatch(
-        #[inline(always)]
-        || {
-            for (row, total) in logits.chunks_exact(width).zip(sums) {
-                let top = max(row);
-                let largest = if top > total.largest { top } else { total.largest };
-                let kept = if total.sum == 0.0 { 0.0 } else { f64::from(total.largest - largest).exp() };
-                let part = f64::from(sum(row, |x| exp(x - largest)));
-                *total = LogSum { largest, sum: total.sum * kept + part };
-            }
-        },
+    wide_fused!(
+        arch,
+        for (row, total) in logits.chunks_exact(width).zip(sums.iter_mut()) {
+            let top = max(row);
+            let largest = if top > total.largest { top } else { total.largest };
+            let kept = if total.sum == 0.0 { 0.0 } else { f64::from(total.largest - largest).exp() };
+            let part = f64::from(sum(row, |x| exp::<FUSED>(x - largest)));
+            *total = LogSum { largest, sum: total.sum * kept + part };
+        }
     );
 }
 
@@ -236,12 +282,17 @@ mod tests {
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {
+        exp_is_right::<true>();
+        exp_is_right::<false>();
+    }
+
+    fn exp_is_right<const FUSED: bool>() {
         for x in grid(-86.9, 87.9) {
-            let (got, want) = (f64::from(exp(x as f32)), f64::from(x as f32).exp());
+            let (got, want) = (f64::from(exp::<FUSED>(x as f32)), f64::from(x as f32).exp());
             assert!((got / want - 1.0).abs() < 2.4e-7, "exp({x}) = {got}, not {want}");
         }
-        assert!(exp(-1e30) < 2e-38);
-        assert!(exp(1e30).is_finite());
+        assert!(exp::<FUSED>(-1e30) < 2e-38);
+        assert!(exp::<FUSED>(1e30).is_finite());
     }
 
     /// Φ by its Taylor series, in f64: exact to 1e-14 for |x| < 6.
@@ -257,17 +308,22 @@ mod tests {
 
     #[test]
     fn activations_follow_their_definitions() {
+        activations_are_right::<true>();
+        activations_are_right::<false>();
+    }
+
+    fn activations_are_right<const FUSED: bool>() {
         for x in grid(-5.5, 5.5) {
             let x32 = x as f32;
             let x = f64::from(x32);
             let close = |got: f32, want: f64, what: &str| {
                 assert!((f64::from(got) - want).abs() < 1e-6, "{what}({x}) = {got}, not {want}");
             };
-            close(silu(x32), x / (1.0 + (-x).exp()), "silu");
-            close(gelu(x32), x * normal_cdf(x), "gelu");
+            close(silu::<FUSED>(x32), x / (1.0 + (-x).exp()), "silu");
+            close(gelu::<FUSED>(x32), x * normal_cdf(x), "gelu");
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
-            close(gelu_tanh(x32), 0.5 * x * (1.0 + inner.tanh()), "gelu_tanh");
-            close(tanh(x32), x.tanh(), "tanh");
+            close(gelu_tanh::<FUSED>(x32), 0.5 * x * (1.0 + inner.tanh()), "gelu_tanh");
+            close(tanh::<FUSED>(x32), x.tanh(), "tanh");
         }
     }
 

@@ -5,8 +5,9 @@
 
 use std::f64::consts::TAU;
 
+use super::family::Rotation;
 use super::fields::Fields;
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 
 /// How frequencies are changed for contexts longer than those of the first training.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +74,7 @@ pub(super) struct Around {
     pub(super) partial: f64,
     pub(super) max_positions: usize,
     pub(super) original: Option<usize>,
+    pub(super) rotation: Rotation,
 }
 
 impl Rope {
@@ -81,6 +83,12 @@ impl Rope {
         let own = |key: &str, p: &mut Problems| fields.and_then(|f| f.positive(key, p));
         let theta = own("rope_theta", problems).unwrap_or(around.theta);
         let partial = own("partial_rotary_factor", problems).unwrap_or(around.partial);
+        if partial != 1.0 && around.rotation == Rotation::Whole {
+            // transformers ignores it here or fails on it, by the kind of scaling.
+            let what =
+                format!("partial_rotary_factor is {partial}, but heads of this family turn as a whole");
+            problems.push(Problem::error("config.json", what));
+        }
         let dims = (around.head_dim as f64 * partial) as usize / 2 * 2;
         let mut rope =
             Self { theta, dims: dims.min(around.head_dim), scaling: Scaling::None, attention_factor: 1.0 };
@@ -92,7 +100,9 @@ impl Rope {
 
     fn read_scaling(&mut self, around: &Around, fields: &Fields<'_>, problems: &mut Problems) {
         let kind = fields.text(&["rope_type", "type"]).unwrap_or("default");
-        let original = fields.size("original_max_position_embeddings", problems).or(around.original);
+        // Phi 3 says it outside, and means that even where it is said inside too.
+        let inside = fields.size("original_max_position_embeddings", problems);
+        let original = around.original.or(inside);
         let mut needed = |key: &str| match fields.positive(key, problems) {
             Some(x) => x,
             None => {
@@ -102,6 +112,10 @@ impl Rope {
         };
         match kind {
             "default" => {}
+            // Phi 3 once called LongRoPE so.
+            "su" | "yarn" if around.rotation == Rotation::Partial => {
+                self.read_long(around, original, fields, problems)
+            }
             "linear" => self.scaling = Scaling::Linear { factor: needed("factor") },
             "llama3" => {
                 self.scaling = Scaling::Llama3 {
@@ -124,33 +138,37 @@ impl Rope {
                     truncate: fields.flag("truncate", problems).unwrap_or(true),
                 };
             }
-            // `su` is what Phi 3 first called it.
-            "longrope" | "su" => {
-                let original = original.unwrap_or(around.max_positions);
-                let factor = fields.positive("factor", problems);
-                let factor = factor.unwrap_or(around.max_positions as f64 / original as f64);
-                let default =
-                    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
-                self.attention_factor = fields.positive("attention_factor", problems).unwrap_or(default);
-                let mut list = |key: &str| {
-                    let list = fields.numbers(key, problems).unwrap_or_default();
-                    if list.len() != self.dims / 2 {
-                        let (found, wanted) = (list.len(), self.dims / 2);
-                        problems.push(
-                            fields.error(format!("{key} has {found} numbers, but {wanted} are wanted")),
-                        );
-                    }
-                    list
-                };
-                self.scaling =
-                    Scaling::Long { short: list("short_factor"), long: list("long_factor"), original };
-            }
+            "longrope" => self.read_long(around, original, fields, problems),
             other => problems.push(
                 fields
                     .error(format!("rope of type `{other}` is not supported"))
                     .hint("supported are: default, linear, llama3, yarn, longrope"),
             ),
         }
+    }
+
+    fn read_long(
+        &mut self,
+        around: &Around,
+        original: Option<usize>,
+        fields: &Fields<'_>,
+        problems: &mut Problems,
+    ) {
+        let original = original.unwrap_or(around.max_positions);
+        let factor = fields.positive("factor", problems);
+        let factor = factor.unwrap_or(around.max_positions as f64 / original as f64);
+        let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+        self.attention_factor = fields.positive("attention_factor", problems).unwrap_or(default);
+        let wanted = self.dims / 2;
+        let mut list = |key: &str| {
+            let list = fields.numbers(key, problems).unwrap_or_default();
+            if list.len() != wanted {
+                let what = format!("{key} has {} numbers, but {wanted} are wanted", list.len());
+                problems.push(fields.error(what));
+            }
+            list
+        };
+        self.scaling = Scaling::Long { short: list("short_factor"), long: list("long_factor"), original };
     }
 
     /// Radians a position for each pair of elements, in a text of `len` tokens.

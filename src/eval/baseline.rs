@@ -145,8 +145,8 @@ impl Verdict {
     }
 }
 
-/// A millionth of a nat is kept: far below what any comparison shows.
-const DIGITS: f64 = 1e6;
+/// A ten-thousandth of a nat is kept: far below what any comparison shows.
+const DIGITS: f64 = 1e4;
 
 impl Baseline {
     /// Keeps an evaluation under a name. Tolerances of single languages are kept too; those that `earlier`
@@ -385,7 +385,7 @@ mod tests {
         baseline.write(file.path()).unwrap();
         assert_eq!(Baseline::read(file.path()).unwrap(), baseline);
         let text = std::fs::read_to_string(file.path()).unwrap();
-        assert!(text.contains("\"nats\": [10.123457,3.0]"), "{text}");
+        assert!(text.contains("\"nats\": [10.1235,3.0]"), "{text}");
         let again = Baseline::keep(&evaluation(&[1.0, 2.0]), "m", &Tolerances::default(), Some(&baseline));
         assert_eq!(again.languages["fo"].tolerance, Some(Tolerance::Relative(0.03)), "tolerances stay");
     }

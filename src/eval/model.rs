@@ -51,7 +51,12 @@ impl Model {
         threads: usize,
         observer: &dyn Observer,
     ) -> Result<Self, Error> {
-        if is_recipe(name) { Self::merge(name, options, threads, observer) } else { Self::stored(name) }
+        if is_recipe(name) {
+            let plan = Plan::from_reading(Reading::from_file(Path::new(name))?, options)?;
+            Self::merged(name, plan, threads, observer)
+        } else {
+            Self::stored(name)
+        }
     }
 
     fn stored(name: &str) -> Result<Self, Error> {
@@ -61,13 +66,11 @@ impl Model {
         Self::new(name, config, tokenizer, Weights::Stored(checkpoint), Problems::new())
     }
 
-    fn merge(
-        name: &str,
-        options: &PlanOptions,
-        threads: usize,
-        observer: &dyn Observer,
-    ) -> Result<Self, Error> {
-        let plan = Plan::from_reading(Reading::from_file(Path::new(name))?, options)?;
+    /// Merges a plan in memory.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn merged(name: &str, plan: Plan, threads: usize, observer: &dyn Observer) -> Result<Self, Error> {
         let merged = Merged::run(&plan, threads, observer)?;
         let tokenizer = plan.inputs[plan.donor].folder().to_owned();
         Self::new(name, plan.config, tokenizer, Weights::Merged(merged), plan.warnings)
