@@ -6,9 +6,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use growmerge::eval::{
-    Evaluation, Evaluator, Model, Pairs, Reading, Rules, Split, Start, Text, Unit,
-};
+use growmerge::eval::{Evaluation, Evaluator, Model, Pairs, Reading, Rules, Split, Start, Text, Unit};
 use growmerge::plan::PlanOptions;
 use serde_json::Value;
 use support::{Silent, command};

@@ -134,10 +134,7 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
     if head_dim == 0 {
         problems.push(fields.error(format!("hidden_size {hidden} is too small for {heads} heads")));
     }
-    let norm_eps = fields.positive("rms_norm_eps", problems);
-    if norm_eps.is_none() {
-        problems.push(fields.error("rms_norm_eps is missing"));
-    }
+    let norm_eps = fields.required_positive("rms_norm_eps", problems) as f32;
     let mut cap = |key: &str| fields.positive(key, problems).map(|c| c as f32);
     let (attention_cap, logit_cap) = match family.caps {
         Caps::Neither => (None, None),
@@ -170,7 +167,7 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
         heads,
         kv_heads,
         head_dim,
-        norm_eps: norm_eps.unwrap_or(1e-6) as f32,
+        norm_eps,
         norm: family.norm,
         place: family.place,
         query_key_norm: family.query_key_norm,

@@ -86,6 +86,14 @@ impl<'a> Fields<'a> {
         self.optional(key, problems, read)
     }
 
+    /// As [`Fields::positive`], for a key that must be there; what stands in for it is never used.
+    pub(super) fn required_positive(&self, key: &str, problems: &mut Problems) -> f64 {
+        if self.find(&[key]).is_none() {
+            problems.push(self.error(format!("{key} is missing")));
+        }
+        self.positive(key, problems).unwrap_or(1.0)
+    }
+
     pub(super) fn flag(&self, key: &str, problems: &mut Problems) -> Option<bool> {
         self.optional(key, problems, |v| v.as_bool().ok_or("true or false"))
     }

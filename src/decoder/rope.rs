@@ -103,13 +103,7 @@ impl Rope {
         // Phi 3 says it outside, and means that even where it is said inside too.
         let inside = fields.size("original_max_position_embeddings", problems);
         let original = around.original.or(inside);
-        let mut needed = |key: &str| match fields.positive(key, problems) {
-            Some(x) => x,
-            None => {
-                problems.push(fields.error(format!("{key} is missing or wrong")));
-                1.0
-            }
-        };
+        let mut needed = |key: &str| fields.required_positive(key, problems);
         match kind {
             "default" => {}
             // Phi 3 once called LongRoPE so.

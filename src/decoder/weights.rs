@@ -85,7 +85,7 @@ pub struct Weights<'a> {
     pub head: Linear<'a>,
 }
 
-/// Tensors that are named at most in one message.
+/// Problems that are listed one by one, and tensors that are named in one message.
 const LISTED: usize = 5;
 
 impl<'a> Weights<'a> {
@@ -122,7 +122,7 @@ struct Finder<'c, 'a> {
     /// What names begin with: `model.`, or nothing where the file holds the model without its head.
     prefix: &'static str,
     used: RefCell<BTreeSet<String>>,
-    problems: RefCell<Problems>,
+    problems: RefCell<Vec<Problem>>,
 }
 
 impl<'c, 'a> Finder<'c, 'a> {
@@ -256,7 +256,14 @@ impl<'c, 'a> Finder<'c, 'a> {
 
     /// Reports what was missing, and what was left over.
     fn finish(self) -> Result<(), Problems> {
-        let mut problems = self.problems.into_inner();
+        let found = self.problems.into_inner();
+        let beyond = found.len().saturating_sub(LISTED);
+        let mut problems = Problems::new();
+        found.into_iter().take(LISTED).for_each(|p| problems.push(p));
+        if beyond > 0 {
+            let what = format!("… and {beyond} more tensors are not as config.json says");
+            problems.push(Problem::error(self.model, what));
+        }
         let used = self.used.into_inner();
         let unused: Vec<&str> = self
             .tensors

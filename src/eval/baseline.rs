@@ -93,6 +93,9 @@ pub struct Baseline {
     pub start: Option<String>,
     /// How it was measured.
     pub rules: Rules,
+    /// How much worse a language without a tolerance of its own may become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Tolerance>,
     /// By name.
     pub languages: BTreeMap<String, Kept>,
 }
@@ -149,8 +152,7 @@ impl Verdict {
 const DIGITS: f64 = 1e4;
 
 impl Baseline {
-    /// Keeps an evaluation under a name. Tolerances of single languages are kept too; those that `earlier`
-    /// had stay.
+    /// Keeps an evaluation under a name, with its tolerances; those that `earlier` had stay.
     pub fn keep(
         evaluation: &Evaluation,
         subject: &str,
@@ -176,6 +178,7 @@ impl Baseline {
             tokenizer_sha256: evaluation.tokenizer_sha256.clone(),
             start: evaluation.start.clone(),
             rules: evaluation.rules.clone(),
+            tolerance: tolerances.all.or(earlier.and_then(|e| e.tolerance)),
             languages: evaluation.languages.iter().map(|l| (l.language.clone(), kept(l))).collect(),
         }
     }
@@ -270,8 +273,9 @@ impl Baseline {
         let judge = |l: &Language| {
             let kept = self.languages.get(&l.language)?;
             let before = kept.bits();
-            let tolerance = tolerances.each.get(&l.language).copied().or(tolerances.all).or(kept.tolerance);
-            Some(verdict(l, &before, tolerance.unwrap_or(DEFAULT), noise))
+            let given = tolerances.each.get(&l.language).copied().or(tolerances.all);
+            let tolerance = given.or(kept.tolerance).or(self.tolerance).unwrap_or(DEFAULT);
+            Some(verdict(l, &before, tolerance, noise))
         };
         evaluation.languages.iter().filter_map(judge).collect()
     }
