@@ -114,7 +114,105 @@ fn fragment() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..40).prop_map(|w| w.concat())
 }
 
+/// A value that a careless or hostile `config.json` may have.
+fn odd_value() -> impl Strategy<Value = serde_json::Value> {
+    let numbers = [0, 1, 2, 3, 4, 16, 64, 176, 2048, 1 << 20, (1 << 31) - 1, 1 << 31, i64::MAX, -1];
+    prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        proptest::sample::select(numbers.to_vec()).prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        proptest::sample::select(vec![
+            "default", "linear", "llama3", "yarn", "longrope", "gelu", "silu", "x"
+        ])
+        .prop_map(Into::into),
+        proptest::collection::vec(0.0..4.0f64, 0..5).prop_map(Into::into),
+        Just(serde_json::json!([
+            "sliding_attention",
+            "full_attention",
+            "sliding_attention",
+            "full_attention"
+        ])),
+        Just(serde_json::json!({"full_attention": {"rope_theta": 5.0}, "sliding_attention": []})),
+    ]
+}
+
+/// Keys of every family, with any of these values.
+fn odd_config() -> impl Strategy<Value = serde_json::Value> {
+    let keys = [
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "vocab_size",
+        "rms_norm_eps",
+        "hidden_act",
+        "rope_theta",
+        "rope_scaling",
+        "rope_parameters",
+        "sliding_window",
+        "layer_types",
+        "no_rope_layers",
+        "no_rope_layer_interval",
+        "sliding_window_pattern",
+        "partial_rotary_factor",
+        "max_position_embeddings",
+        "tie_word_embeddings",
+        "query_pre_attn_scalar",
+        "attn_logit_softcapping",
+        "lm_head_normalization_factor",
+        "attention_bias",
+        "use_sliding_window",
+    ];
+    let families: Vec<&str> = growmerge::decoder::Config::families().collect();
+    let rope = proptest::collection::btree_map(
+        proptest::sample::select(vec![
+            "rope_type",
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "rope_theta",
+            "beta_fast",
+            "beta_slow",
+            "short_factor",
+            "long_factor",
+            "original_max_position_embeddings",
+            "mscale",
+        ]),
+        odd_value(),
+        0..8,
+    );
+    let odd = proptest::collection::btree_map(proptest::sample::select(keys.to_vec()), odd_value(), 0..6);
+    (proptest::sample::select(families), odd, proptest::option::of(rope)).prop_map(|(family, odd, rope)| {
+        let text = std::fs::read_to_string(root().join("recipes/quickstart/fo/config.json")).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config["model_type"] = family.into();
+        if let Some(rope) = rope {
+            config["rope_parameters"] = serde_json::to_value(rope).unwrap();
+        }
+        odd.into_iter().for_each(|(key, value)| config[key] = value);
+        config
+    })
+}
+
 proptest! {
+    /// Whatever it says, the model either runs or is refused.
+    #[test]
+    fn no_config_makes_the_decoder_panic(config in odd_config()) {
+        use growmerge::decoder::{Config, Decoder, Scratch};
+        let fo = root().join("recipes/quickstart/fo");
+        let checkpoint = growmerge::checkpoint::Checkpoint::open(fo.to_str().unwrap()).unwrap();
+        match Config::read(&config, "config.json") {
+            Err(problems) => prop_assert!(problems.has_errors() && !problems.to_string().is_empty()),
+            Ok(config) => if let Ok(decoder) = Decoder::new(config, &checkpoint, "fo", 64) {
+                let logits = decoder.logits(&[0, 5, 2047], &mut Scratch::default());
+                prop_assert_eq!(logits.len(), 3 * 2048);
+            }
+        }
+    }
+
     #[test]
     fn no_text_makes_the_reader_panic(text in prop_oneof![fragment(), any::<String>()]) {
         if let Err(problems) = Recipe::parse("r.yaml", &text) {

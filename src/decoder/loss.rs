@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::forward::Pass;
-use super::matmul::{Old, Right, View, product};
+use super::matmul::{Old, View, project};
 use super::ops::{self, LogSum};
 use super::scratch::{Grow, Scratch};
 
@@ -65,7 +65,7 @@ impl Pass<'_, '_> {
             let weight = self.weights.head.weight.part(first, width);
             let weight = View::dense(scratch.weights.all(&weight), width, hidden);
             let logits = scratch.logits.grow(rows * width);
-            product(logits, width, Old::Replace, self.config.logit_scale, x, weight, Right::Transposed);
+            project(logits, Old::Replace, self.config.logit_scale, x, weight);
             if let Some(cap) = self.config.logit_cap {
                 ops::soft_cap(self.arch, logits, cap);
             }

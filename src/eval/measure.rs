@@ -105,6 +105,11 @@ impl Prepared {
         self.windows.iter().map(|(_, w, _)| w.scored.len()).sum()
     }
 
+    /// Tokens of the longest window.
+    pub fn longest(&self) -> usize {
+        self.windows.iter().map(|(_, w, _)| w.range.len()).max().unwrap_or(0)
+    }
+
     /// Runs of windows that make up a batch each.
     fn batches(&self) -> Vec<Range<usize>> {
         let mut batches = Vec::new();

@@ -130,12 +130,19 @@ impl Evaluator<'_> {
     /// What is wrong with configuration, weights, tokenizer or texts for this model.
     pub fn evaluate(&self, model: &Model) -> Result<Evaluation, Error> {
         let config = Config::read(&model.config, &format!("{}: config.json", model.name))?;
-        let decoder = Decoder::new(config, model.tensors(), &model.name, self.rules.context)?;
         let tokenizer = Tokenizer::open(self.tokenizer.unwrap_or(&model.tokenizer), &self.rules.start)?;
-        let prepared = self.prepare(&tokenizer, decoder.config().vocab)?;
+        let prepared = self.prepare(&tokenizer, config.vocab)?;
+        // Not the context: it may be far longer than any text.
+        let longest = prepared.iter().map(Prepared::longest).max().unwrap_or(0);
+        let decoder = Decoder::new(config, model.tensors(), &model.name, longest)?;
         (self.announce)(prepared.iter().map(Prepared::scored).sum());
         let mut measured = measure(&decoder, &prepared, self.threads, self.done);
         model.check_intact()?;
+        if measured.iter().any(|m| !m.total().nats.is_finite()) {
+            let what = "computes no number for some token, though its weights are numbers";
+            let hint = "config.json may be of another model";
+            return Err(Problem::error(&model.name, what).hint(hint).into());
+        }
         let judged = measured.split_off(self.texts.len());
         let language = |(text, measured): (&Text, Measured)| self.language(text, measured);
         let judge = |(pairs, measured): (&Pairs, &Measured)| JudgedPairs {
