@@ -1,0 +1,65 @@
+//! Setting elements to zero: by magnitude, at random.
+
+use super::SIGN;
+use crate::device::Draw;
+use crate::device::philox::{self, WIDE};
+
+/// Keeps keys above `key`, and keys equal to it before position `equal_until` of the block.
+#[inline(always)]
+pub(in crate::device) fn keep_largest(x: &mut [f32], key: u32, equal_until: usize) {
+    let (early, late) = x.split_at_mut(equal_until.min(x.len()));
+    for x in early {
+        let bits = x.to_bits();
+        *x = f32::from_bits(if bits & !SIGN >= key { bits } else { 0 });
+    }
+    for x in late {
+        let bits = x.to_bits();
+        *x = f32::from_bits(if bits & !SIGN > key { bits } else { 0 });
+    }
+}
+
+#[inline(always)]
+pub(in crate::device) fn keep_random(x: &mut [f32], draw: Draw, first: u64) {
+    // A block may begin inside a group of draws; the first group is then used from there on.
+    let skip = (first % DRAWS as u64) as usize;
+    let mut counter = (first - skip as u64) / 4;
+    let (head, rest) = x.split_at_mut(if skip == 0 { 0 } else { (DRAWS - skip).min(x.len()) });
+    if !head.is_empty() {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in head.iter_mut().zip(&keep[skip..]) {
+            *x = f32::from_bits(x.to_bits() & keep);
+        }
+        counter = counter.wrapping_add(WIDE as u64);
+    }
+    let (groups, tail) = rest.as_chunks_mut::<DRAWS>();
+    for x in groups {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in x.iter_mut().zip(&keep) {
+            *x = f32::from_bits(x.to_bits() & keep);
+        }
+        counter = counter.wrapping_add(WIDE as u64);
+    }
+    if !tail.is_empty() {
+        let keep = keep_group(counter, draw);
+        for (x, keep) in tail.iter_mut().zip(&keep) {
+            *x = f32::from_bits(x.to_bits() & keep);
+        }
+    }
+}
+
+/// Draws that are made together.
+const DRAWS: usize = 4 * WIDE;
+
+/// For the draws of `WIDE` counters, in the order of elements: all ones to keep, all zeros to drop.
+/// A function and not a closure: closures do not take over the vector features of their surroundings.
+#[inline(always)]
+fn keep_group(counter: u64, draw: Draw) -> [u32; DRAWS] {
+    let lanes = philox::wide(counter, draw.key);
+    let mut keep = [0u32; DRAWS];
+    for j in 0..WIDE {
+        for lane in 0..4 {
+            keep[4 * j + lane] = u32::from((lanes[lane][j] as u32) >> 8 < draw.keep_below).wrapping_neg();
+        }
+    }
+    keep
+}

@@ -1,0 +1,29 @@
+//! One element after another.
+
+#[inline(always)]
+pub(in crate::device) fn axpy(acc: &mut [f32], w: f32, x: &[f32]) {
+    for (a, x) in acc.iter_mut().zip(x) {
+        *a += w * x;
+    }
+}
+
+#[inline(always)]
+pub(in crate::device) fn scale(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
+}
+
+#[inline(always)]
+pub(in crate::device) fn divide(x: &mut [f32], divisor: f32) {
+    for x in x {
+        *x /= divisor;
+    }
+}
+
+#[inline(always)]
+pub(in crate::device) fn add(acc: &mut [f32], x: &[f32]) {
+    for (a, x) in acc.iter_mut().zip(x) {
+        *a += x;
+    }
+}
