@@ -46,6 +46,10 @@ impl Observer for Nowhere {
 const RECIPES: &[(&str, bool, &str)] = &[
     ("linear", false, "weight: 0.2"),
     ("slerp", true, "t: 0.5"),
+    ("nuslerp", false, "weight: 0.5"),
+    ("multislerp", false, "weight: 0.2"),
+    ("karcher", false, ""),
+    ("model_stock", true, ""),
     ("task_arithmetic", true, "weight: 0.2"),
     ("ties", true, "weight: 0.2, density: 0.5"),
     ("dare_linear", true, "weight: 0.2, density: 0.5"),
@@ -56,6 +60,7 @@ const RECIPES: &[(&str, bool, &str)] = &[
 fn plan(set: &Path, (method, based, parameters): (&str, bool, &str)) -> Plan {
     let models: &[&str] = match method {
         "slerp" | "passthrough" => &["et"],
+        "nuslerp" => &["et", "fo"],
         _ => &["et", "fo", "is", "fa", "sv"],
     };
     let mut text = format!("merge_method: {method}\nparameters: {{{parameters}}}\nmodels:\n");

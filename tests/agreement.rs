@@ -24,6 +24,11 @@ const RECIPES: &[(&str, bool, &str)] = &[
     ),
     ("dare_linear", true, "{weight: 0.4, density: 0.5}"),
     ("dare_ties", true, "{weight: 0.4, density: 0.5, rescale: density}"),
+    ("multislerp", false, "{weight: [0.2, 0.7]}"),
+    ("multislerp", true, "{weight: 0.5}"),
+    ("karcher", false, ""),
+    ("model_stock", true, ""),
+    ("model_stock", true, "{filter_wise: true}"),
 ];
 
 struct Set {
@@ -41,16 +46,25 @@ impl Set {
             })
             .collect();
         all.push(recipe("slerp", Some(&base), &self.models[..1], "{t: 0.4}"));
+        for parameters in [
+            "{weight: 0.3}",
+            "{weight: 0.3, nuslerp_flatten: false}",
+            "{weight: 0.3, nuslerp_flatten: false, nuslerp_row_wise: true}",
+        ] {
+            all.push(recipe("nuslerp", None, &self.models[..2], parameters));
+            all.push(recipe("nuslerp", Some(&base), &self.models[..2], parameters));
+        }
         all.push(recipe("passthrough", None, &self.models[..1], "{scale: 0.7}"));
         all
     }
 }
 
-/// Shapes that meet every edge: several units, a part of a line, one element, no dimension, none at all.
+/// Shapes that meet every edge: several units, rows longer than a line and than a block, a part of a line, one element, no dimension, none at all.
 fn shapes(large: bool) -> Vec<(&'static str, Vec<usize>)> {
     let mut shapes = vec![
         ("model.layers.0.mlp.up_proj.weight", vec![37, 331]),
         ("model.layers.1.mlp.up_proj.weight", vec![3, 4096]),
+        ("model.layers.1.mlp.down_proj.weight", vec![5, 9001]),
         ("model.norm.weight", vec![17]),
         ("scalar", vec![]),
     ];

@@ -26,6 +26,8 @@ use Expect::{SameBytes, Within};
 /// on machines that can, while here every operation rounds, so that all devices agree. Slerp's angle
 /// and the sums behind `rescale` are taken in f64 here.
 const ROUNDING: Expect = Within(2e-7);
+/// mergekit steps towards Karcher's mean in f32, here f64 does.
+const STEPS: Expect = Within(1e-6);
 /// One unit in the last place of bf16 where the average falls next to a tie.
 const ROUNDING_BF16: Expect = Within(2e-4);
 
@@ -37,6 +39,18 @@ const RECIPES: &[(&str, Expect)] = &[
     ("linear_bf16", Within(4e-3)),
     ("slerp", ROUNDING),
     ("slerp_filters", ROUNDING),
+    ("nuslerp", ROUNDING),
+    ("nuslerp_rows", ROUNDING),
+    ("nuslerp_base", ROUNDING),
+    ("nuslerp_base_rows", ROUNDING),
+    ("nuslerp_base_columns", ROUNDING),
+    ("multislerp", ROUNDING),
+    ("multislerp_base", ROUNDING),
+    ("multislerp_base_unnormalized", ROUNDING),
+    ("karcher", STEPS),
+    ("karcher_with_base", STEPS),
+    ("model_stock", ROUNDING),
+    ("model_stock_filter_wise", ROUNDING),
     ("task_arithmetic", SameBytes),
     ("task_arithmetic_normalized", SameBytes),
     ("task_arithmetic_gradient", SameBytes),

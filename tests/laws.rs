@@ -42,7 +42,7 @@ impl Set {
     fn merge(&self, method: &str, order: &[usize], parameters: &str) -> Vec<f64> {
         let models: Vec<PathBuf> = order.iter().map(|i| self.path(*i)).collect();
         let base = self.path(0);
-        let base = (method != "linear" && method != "passthrough").then_some(base.as_path());
+        let base = (!["linear", "passthrough", "karcher"].contains(&method)).then_some(base.as_path());
         values(&merge(&recipe(method, base, &models, parameters))[NAME])
     }
 
@@ -77,10 +77,62 @@ proptest! {
             ("linear", "{weight: 0.3}"),
             ("task_arithmetic", "{weight: 0.3}"),
             ("ties", "{weight: 1, density: 0.5}"),
+            ("multislerp", "{weight: 0.3}"),
+            ("karcher", ""),
+            ("model_stock", ""),
+            ("model_stock", "{filter_wise: true}"),
         ] {
             let (a, b) = (set.merge(method, &[1, 2, 3], parameters), set.merge(method, &[3, 1, 2], parameters));
             // bf16: the last bit may round the other way.
             prop_assert!(near(&a, &b, 1e-3), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_mean_on_the_sphere_of_equal_models_is_the_model(seed: u64, len in 1usize..5000) {
+        let set = Set::new(seed, len, 1);
+        for copy in [2, 3] {
+            write(&set.path(copy), &set.tensors[1]);
+        }
+        for (method, models, parameters) in [
+            ("multislerp", &[1, 2, 3][..], "{weight: 0.3}"),
+            ("karcher", &[1, 2, 3], ""),
+            ("model_stock", &[1, 2, 3], ""),
+            ("model_stock", &[1, 2, 3], "{filter_wise: true}"),
+            ("nuslerp", &[1, 2], "{weight: 0.3}"),
+        ] {
+            // bf16: the last bit may round the other way.
+            prop_assert!(near(&set.merge(method, models, parameters), &set.values(1), 4e-3), "{method}");
+        }
+    }
+
+    #[test]
+    fn what_no_model_changed_is_the_base(seed: u64, len in 1usize..5000) {
+        let set = Set::new(seed, len, 0);
+        for copy in [1, 2, 3] {
+            write(&set.path(copy), &set.tensors[0]);
+        }
+        for (method, models, parameters) in [
+            ("multislerp", &[1, 2, 3][..], "{weight: 0.3}"),
+            ("model_stock", &[1, 2, 3], ""),
+            ("model_stock", &[1, 2, 3], "{filter_wise: true}"),
+            ("nuslerp", &[1, 2], "{weight: 0.3}"),
+            ("nuslerp", &[1, 2], "{weight: 0.3, nuslerp_flatten: false}"),
+        ] {
+            prop_assert_eq!(set.merge(method, models, parameters), set.values(0), "{}", method);
+        }
+    }
+
+    #[test]
+    fn nuslerp_ends_at_its_models(seed: u64, len in 2usize..5000) {
+        let set = Set::new(seed, len, 2);
+        for end in [1, 2] {
+            let own = |i: usize| if i == end { 1.0 } else { 0.0 };
+            let mut text = String::from("merge_method: nuslerp\nmodels:\n");
+            for i in [1, 2] {
+                text += &format!("  - model: {}\n    parameters: {{weight: {}}}\n", set.path(i).display(), own(i));
+            }
+            prop_assert_eq!(values(&merge(&text)[NAME]), set.values(end));
         }
     }
 

@@ -7,7 +7,7 @@ mod support;
 use std::path::PathBuf;
 
 use growmerge::device::philox;
-use oracle::{Deltas, Drop, Rescale};
+use oracle::{Deltas, Drop, Rescale, sphere};
 use proptest::prelude::*;
 use support::{Noise, Tensors, f32s, merge, recipe, values, write};
 
@@ -23,10 +23,16 @@ struct Set {
 
 /// One tensor of `len` elements in a base and `n` fine-tunes of it.
 fn set(seed: u64, len: usize, n: usize) -> Set {
+    shaped(seed, &[len], n)
+}
+
+/// The same of any shape.
+fn shaped(seed: u64, shape: &[usize], n: usize) -> Set {
+    let len = shape.iter().product();
     let folder = tempfile::tempdir().unwrap();
     let mut noise = Noise(seed);
     let base: Vec<f32> = (0..len).map(|_| noise.next()).collect();
-    let one = |x: &[f32]| Tensors::from([(NAME.to_owned(), f32s(&[x.len()], x.iter().copied()))]);
+    let one = |x: &[f32]| Tensors::from([(NAME.to_owned(), f32s(shape, x.iter().copied()))]);
     let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
     let base_path = folder.path().join("base");
     write(&base_path, &one(&base));
@@ -84,6 +90,70 @@ proptest! {
         write(&set.models[0], &Tensors::from([(NAME.to_owned(), tensor)]));
         let text = recipe("slerp", Some(&set.base), &set.models, &format!("{{t: {t}}}"));
         assert_near(&values(&merge(&text)[NAME]), &oracle::slerp(&set.base_values, &far, t))?;
+    }
+
+    #[test]
+    fn nuslerp(
+        seed: u64, rows in 1usize..60, width in 1usize..400, w in weights(2), based: bool, extent in 0usize..3,
+    ) {
+        let set = shaped(seed, &[rows, width], 2);
+        let all = ["nuslerp_row_wise: true", "nuslerp_flatten: false",
+            "nuslerp_flatten: false, nuslerp_row_wise: true"][extent];
+        let text = with_weights(&set, "nuslerp", based, &w, "", all);
+        let merge_all = |x: &[Vec<f64>]| match extent {
+            0 => sphere::nuslerp(x, &w),
+            1 => sphere::each_row(x, width, |x| sphere::nuslerp(x, &w)),
+            _ => sphere::each_column(x, width, |x| sphere::nuslerp(x, &w)),
+        };
+        let want = match based {
+            true => sphere::on_differences(&set.base_values, &set.model_values, merge_all),
+            false => merge_all(&set.model_values),
+        };
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+
+    #[test]
+    fn multislerp(
+        seed: u64, len in 1usize..9000, w in weights(4), n in 2usize..5, based: bool, normalize: bool,
+    ) {
+        let set = set(seed, len, n);
+        let all = format!("normalize_weights: {normalize}");
+        let text = with_weights(&set, "multislerp", based, &w, "", &all);
+        let merge_all = |x: &[Vec<f64>]| sphere::multislerp(x, &w[..n], normalize, 1e-8);
+        let want = match based {
+            true => sphere::on_differences(&set.base_values, &set.model_values, merge_all),
+            false => merge_all(&set.model_values),
+        };
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+
+    #[test]
+    fn karcher(seed: u64, len in 3usize..9000, n in 2usize..5, steps in 0usize..12, far: bool) {
+        let mut set = set(seed, len, n);
+        if far {
+            // Models that have nothing in common, so that the mean takes many steps.
+            for (i, (path, x)) in set.models.iter().zip(&mut set.model_values).enumerate() {
+                x.rotate_left(i * len / n);
+                let tensor = f32s(&[len], x.iter().map(|x| *x as f32));
+                write(path, &Tensors::from([(NAME.to_owned(), tensor)]));
+            }
+        }
+        let all = format!("{{max_iter: {steps}, tol: 1e-7}}");
+        let text = recipe("karcher", None, &set.models, &all);
+        assert_near(&values(&merge(&text)[NAME]), &sphere::karcher(&set.model_values, steps, 1e-7))?;
+    }
+
+    #[test]
+    fn model_stock(seed: u64, rows in 1usize..60, width in 1usize..400, n in 2usize..5, filter_wise: bool) {
+        let set = shaped(seed, &[rows, width], n);
+        let all = format!("{{filter_wise: {filter_wise}}}");
+        let text = recipe("model_stock", Some(&set.base), &set.models, &all);
+        let merge_all = |x: &[Vec<f64>]| match filter_wise {
+            true => sphere::each_row(x, width, sphere::model_stock),
+            false => sphere::model_stock(x),
+        };
+        let want = sphere::on_differences(&set.base_values, &set.model_values, merge_all);
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
     }
 
     #[test]

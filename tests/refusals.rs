@@ -227,7 +227,10 @@ fn models_that_do_not_fit() {
 fn recipes() {
     let linear = GOOD.replace("task_arithmetic", "linear").replace("base_model: base\n", "");
     let set = |from: &'static str, to: &'static str| move |w: &World| w.recipe(&GOOD.replacen(from, to, 1));
-    let whole = |text: &'static str| move |w: &World| w.recipe(text);
+    let whole = |text: &str| {
+        let text = text.to_owned();
+        move |w: &World| w.recipe(&text)
+    };
     let text = refusals(&[
         ("empty", &whole("\n")),
         ("not YAML", &whole("merge_method: [")),
@@ -257,6 +260,30 @@ fn recipes() {
             w.recipe(&linear.replace("model: a", "model: a\n    parameters: {weight: -0.5}"));
         }),
         ("too many models", &set("task_arithmetic", "slerp")),
+        (
+            "too few models",
+            &whole(&GOOD.replace("task_arithmetic", "model_stock").replace("  - model: b\n", "")),
+        ),
+        (
+            "one model for nuslerp",
+            &whole(&GOOD.replace("task_arithmetic", "nuslerp").replace("  - model: b\n", "")),
+        ),
+        (
+            "half a step",
+            &whole(&GOOD.replace("task_arithmetic", "karcher").replace("weight: 0.5", "max_iter: 2.5")),
+        ),
+        (
+            "a negative tolerance",
+            &whole(&GOOD.replace("task_arithmetic", "karcher").replace("weight: 0.5", "tol: -1")),
+        ),
+        (
+            "weights on a sphere that sum to zero",
+            &whole(
+                &GOOD
+                    .replace("task_arithmetic", "multislerp")
+                    .replace("model: a", "model: a\n    parameters: {weight: -0.5}"),
+            ),
+        ),
         ("several problems at once", &|w| {
             let many = "merge_method: tiez\nbase_model: bse\nmodels:\n  - model: a\n    density: 0.5\n  - modle: b\ndtype: f16\n";
             w.recipe(many);

@@ -39,6 +39,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 fn base(method: &Method) -> &'static str {
     match method.base {
         Base::Joins => "optional; it is then one more input",
+        Base::Optional => "optional; the models' differences from it are then merged",
         Base::First => "required; it is the first of the inputs",
         Base::Reference => "required; the models' differences from it are merged",
     }

@@ -171,8 +171,18 @@ pub trait Device: Sync {
     /// `acc += x`.
     fn add(&self, acc: &mut Self::Buf, x: &Self::Buf) -> Result<(), ExecError>;
 
+    /// Multiplies each row of `width` elements by its factor. The block holds whole rows.
+    fn scale_rows(&self, x: &mut Self::Buf, width: usize, factors: &[f32]) -> Result<(), ExecError>;
+
+    /// Multiplies each column by its factor. The block holds whole rows of `factors.len()` elements.
+    fn scale_columns(&self, x: &mut Self::Buf, factors: &[f32]) -> Result<(), ExecError>;
+
     /// `x · y` of each line of `line` elements, the products exact and the sums in f64.
     fn line_dots(&self, x: &Self::Buf, y: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;
+
+    /// Adds to each sum `x · y` of its column, row after row, the products exact and the sums in f64. The
+    /// block holds whole rows of `sums.len()` elements.
+    fn add_column_dots(&self, x: &Self::Buf, y: &Self::Buf, sums: &mut [f64]) -> Result<(), ExecError>;
 
     /// `Σ|x|` of each line in f64.
     fn line_abs_sums(&self, x: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;

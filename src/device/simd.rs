@@ -107,6 +107,8 @@ dispatch! {
     fn scale(x: &mut [f32], factor: f32);
     fn divide(x: &mut [f32], divisor: f32);
     fn add(acc: &mut [f32], x: &[f32]);
+    fn multiply(x: &mut [f32], y: &[f32]);
+    fn add_products(x: &[f32], y: &[f32], sums: &mut [f64]);
     fn dot(x: &[f32], y: &[f32]) -> f64;
     fn abs_sum(x: &[f32]) -> f64;
     fn abs_counts_narrow(x: &[f32], window: super::Window, bins: &mut [u32]) -> super::Outside;

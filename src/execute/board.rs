@@ -60,10 +60,15 @@ impl<'a> Active<'a> {
 
     fn take(&mut self) -> Task<'a> {
         let unit = self.next;
-        self.next += 1;
         match self.pass {
-            Pass::Measure => Task::Measure(self.run.clone(), unit),
-            Pass::Merge => Task::Merge(self.run.clone(), unit),
+            Pass::Measure => {
+                self.next += self.run.portion;
+                Task::Measure(self.run.clone(), unit)
+            }
+            Pass::Merge => {
+                self.next += 1;
+                Task::Merge(self.run.clone(), unit)
+            }
         }
     }
 }
@@ -156,7 +161,7 @@ impl<'a> Board<'a> {
         Ok(())
     }
 
-    /// Measures a unit and as many more of the same pass as there are, then hands over the counts.
+    /// Measures a portion of units and as many more of the same pass as there are, then hands over the counts.
     fn measure<D: Device>(
         &self,
         context: &Context<'a, D>,
@@ -167,18 +172,20 @@ impl<'a> Board<'a> {
         let mut unit = first;
         let mut done = 0;
         loop {
-            run.measure(context, unit, &mut tallies)?;
-            done += 1;
+            for unit in unit..(unit + run.portion).min(run.units) {
+                run.measure(context, unit, &mut tallies)?;
+                done += 1;
+            }
             let mut state = self.lock();
             if state.failed.is_some() || context.options.cancel.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let Some(active) = state.running.iter_mut().find(|a| a.run.index == run.index) else { break };
-            if active.next == run.units {
+            if active.next >= run.units {
                 break;
             }
             unit = active.next;
-            active.next += 1;
+            active.next += run.portion;
         }
         run.absorb(tallies);
         if self.landed(run, done) {

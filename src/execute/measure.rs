@@ -6,15 +6,35 @@
 
 use super::cut::{CutSearch, FEW_BINS, MAX_BINS, Step};
 use super::guess::Guess;
-use crate::device::{Chunk, Device, LINE, Outside, Window};
-use crate::method::{AbsSums, Measured, Stat, Sums};
+use crate::device::{Device, Outside, Window};
+use crate::method::{AbsSums, Measured, Stat, Sums, Vectors, pairs};
+use crate::plan::{Job, Work};
 use crate::problem::ExecError;
+
+/// Sums of columns are taken over this many parts of a tensor, then added in order: more would be more
+/// memory, fewer less for threads to share.
+const COLUMN_SUMS: usize = 16;
+
+/// Memory that sums of columns take while a job is measured, in bytes.
+pub(super) fn column_bytes(job: &Job) -> usize {
+    let Work::Merge(op) = &job.work else { return 0 };
+    let pairs = job.models.len() * (job.models.len() + 1) / 2;
+    let width = |stat: &Stat| match stat {
+        Stat::ColumnGram { width, .. } => *width,
+        _ => 0,
+    };
+    op.stats().iter().map(|s| COLUMN_SUMS * width(s) * pairs * 8).sum()
+}
 
 /// One statistic being measured.
 #[derive(Debug)]
 pub(super) struct Meter {
     stat: Stat,
     phase: Phase,
+    /// Elements in a line.
+    line: usize,
+    /// Units of the tensor.
+    units: usize,
     /// Per unit; the meaning is the phase's.
     sums: Vec<Vec<f64>>,
     /// Per unit: how many elements have each of the keys of `likely`, or in a pass that locates, the key.
@@ -27,8 +47,10 @@ pub(super) struct Meter {
 
 #[derive(Debug)]
 enum Phase {
-    /// Inner products of this many models.
-    Gram(usize),
+    /// Inner products.
+    Gram,
+    /// Inner products of columns.
+    Columns,
     /// Counting passes.
     Search(CutSearch),
     /// Sums before and after the drop that is known by now.
@@ -56,21 +78,23 @@ pub(super) enum Precision {
 }
 
 impl Meter {
-    /// A meter of `stat` over a tensor of `models` models.
-    pub(super) fn new(stat: Stat, models: usize, precision: Precision, guess: Option<Guess>) -> Self {
+    /// A meter of `stat` over the tensor of a job.
+    pub(super) fn new(stat: Stat, job: &Job, precision: Precision, guess: Option<Guess>) -> Self {
         let (range, likely) = guess.map_or((None, Vec::new()), |g| (Some(g.range), g.likely));
         let bins = match precision {
             Precision::Half => FEW_BINS,
             // Many models search at once: together they stay within 16 MiB of counters.
-            Precision::Full => (16 * MAX_BINS / models.max(1)).min(MAX_BINS),
+            Precision::Full => (16 * MAX_BINS / job.models.len().max(1)).min(MAX_BINS),
         };
         let phase = match stat {
-            Stat::Gram => Phase::Gram(models),
+            Stat::Gram(_) => Phase::Gram,
+            Stat::ColumnGram { .. } => Phase::Columns,
             Stat::Cut { keep, .. } => Phase::Search(CutSearch::new(keep, range, bins)),
             Stat::DrawSums { .. } => Phase::DropSums(None),
         };
+        let units = job.elements().div_ceil(super::unit(job));
         let (sums, equal, bins) = (Vec::new(), Vec::new(), Vec::new());
-        Self { stat, phase, sums, equal, likely, outside: Outside::default(), bins }
+        Self { stat, phase, line: job.grain(), units, sums, equal, likely, outside: Outside::default(), bins }
     }
 
     /// The result, once there is one.
@@ -85,7 +109,7 @@ impl Meter {
     pub(super) fn wants(&self) -> Wants {
         match (&self.phase, self.stat) {
             (Phase::Done(_), _) => Wants::Nothing,
-            (_, Stat::Gram) => Wants::Models,
+            (_, Stat::Gram(of) | Stat::ColumnGram { of, .. }) => Wants::All(of),
             (_, Stat::Cut { model, .. } | Stat::DrawSums { model, .. }) => Wants::Delta(model),
         }
     }
@@ -111,19 +135,19 @@ impl Meter {
                     add_unit(&mut tally.equal, unit, here, add_all);
                 }
                 Step::Locate { key, .. } => {
-                    let count = d.equal_counts(&delta, key, LINE)?.into_iter().map(u64::from).sum();
+                    let count = d.equal_counts(&delta, key, self.line)?.into_iter().map(u64::from).sum();
                     add_unit(&mut tally.equal, unit, vec![count], add_all);
                 }
                 Step::Done(_) => {}
             },
             (Phase::DropSums(cut), stat) => {
-                let all = d.line_abs_sums(&delta, LINE)?;
+                let all = d.line_abs_sums(&delta, self.line)?;
                 match (cut, stat) {
                     (Some(cut), _) => d.keep_largest(&mut delta, *cut, first)?,
                     (None, Stat::DrawSums { draw, .. }) => d.keep_random(&mut delta, draw, first)?,
                     _ => {}
                 }
-                let kept = d.line_abs_sums(&delta, LINE)?;
+                let kept = d.line_abs_sums(&delta, self.line)?;
                 for (all, kept) in all.into_iter().zip(kept) {
                     add_unit(&mut tally.sums, unit, vec![all, kept], add_all);
                 }
@@ -140,26 +164,43 @@ impl Meter {
         self.likely.iter().map(count).collect()
     }
 
-    /// Observes a block of all models.
-    pub(super) fn observe_models<D: Device>(
+    /// Observes a block of all models, or of all differences.
+    pub(super) fn observe_all<D: Device>(
         &self,
         d: &D,
         tally: &mut Tally,
         unit: usize,
-        models: &[Chunk<'_>],
+        vectors: &[D::Buf],
     ) -> Result<(), ExecError> {
-        let loaded = models.iter().map(|m| d.load(*m)).collect::<Result<Vec<_>, _>>()?;
-        let mut pairs = Vec::new();
-        for (i, a) in loaded.iter().enumerate() {
-            for b in loaded.iter().skip(i) {
-                pairs.push(d.line_dots(a, b, LINE)?);
+        if let (Phase::Columns, Stat::ColumnGram { width, .. }) = (&self.phase, self.stat) {
+            let portion = unit / self.portion(self.units).max(1);
+            let len = width * vectors.len() * (vectors.len() + 1) / 2;
+            if tally.sums.last().is_none_or(|(last, _)| *last != portion) {
+                tally.sums.push((portion, vec![0.0; len]));
             }
+            let Some((_, sums)) = tally.sums.last_mut() else { return Ok(()) };
+            let mut columns = sums.chunks_mut(width);
+            pairs(vectors, |a, b| match columns.next() {
+                Some(sums) => d.add_column_dots(a, b, sums),
+                None => Ok(()),
+            })?;
+            return Ok(());
         }
-        for line in 0..pairs.first().map_or(0, Vec::len) {
-            let values = pairs.iter().map(|p| p[line]).collect();
+        let dots = pairs(vectors, |a, b| d.line_dots(a, b, self.line))?;
+        for line in 0..dots.first().map_or(0, Vec::len) {
+            let values = dots.iter().map(|p| p[line]).collect();
             add_unit(&mut tally.sums, unit, values, add_all);
         }
         Ok(())
+    }
+
+    /// How many units one worker measures in a row. Sums of columns are kept for each such portion, so
+    /// there are only a few.
+    pub(super) fn portion(&self, units: usize) -> usize {
+        match self.stat {
+            Stat::ColumnGram { .. } => units.div_ceil(COLUMN_SUMS),
+            _ => 1,
+        }
     }
 
     /// Takes over what a worker saw. `units` is the number of units of the tensor.
@@ -196,7 +237,15 @@ impl Meter {
             total
         });
         match &mut self.phase {
-            Phase::Gram(n) => self.phase = Phase::Done(Measured::Gram(square(*n, &sums))),
+            Phase::Gram => self.phase = Phase::Done(Measured::Gram(sums)),
+            Phase::Columns => {
+                let width = match self.stat {
+                    Stat::ColumnGram { width, .. } => width,
+                    _ => 1,
+                };
+                let pairs = sums.chunks(width).map(<[f64]>::to_vec).collect();
+                self.phase = Phase::Done(Measured::ColumnGram(pairs));
+            }
             Phase::Search(search) => {
                 // Which column of `equal` tells where the elements of the key are.
                 let mut column = Some(0);
@@ -248,7 +297,7 @@ impl Meter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wants {
     Nothing,
-    Models,
+    All(Vectors),
     Delta(usize),
 }
 
@@ -266,18 +315,4 @@ fn add_all<T: std::ops::AddAssign>(total: &mut Vec<T>, more: Vec<T>) {
     for (total, more) in total.iter_mut().zip(more) {
         *total += more;
     }
-}
-
-/// The upper triangle, row by row → the full matrix.
-fn square(n: usize, triangle: &[f64]) -> Vec<f64> {
-    let mut full = vec![0.0; n * n];
-    let mut values = triangle.iter();
-    for i in 0..n {
-        for j in i..n {
-            let value = values.next().copied().unwrap_or_default();
-            full[i * n + j] = value;
-            full[j * n + i] = value;
-        }
-    }
-    full
 }

@@ -27,7 +27,7 @@ use crate::device::Device;
 pub use crate::device::UNIT;
 use crate::device::cpu::Cpu;
 use crate::method::{AnyOperator, RunsOn};
-use crate::plan::{Plan, Source};
+use crate::plan::{Job, Plan, Source};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
 
@@ -87,6 +87,11 @@ pub trait Observer: Sync {
     fn advance(&self, bytes: u64);
 }
 
+/// Elements in a unit of a job: [`UNIT`], and as many more as complete a row where rows count.
+fn unit(job: &Job) -> usize {
+    UNIT.next_multiple_of(job.grain())
+}
+
 /// Input bytes that jobs read, passes included.
 pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
     jobs.iter().map(|j| &plan.jobs[*j]).map(|j| j.input_bytes(&plan.inputs) * j.passes()).sum()
@@ -98,14 +103,17 @@ pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
     let models = plan.jobs.iter().map(|j| j.sources().count()).max().unwrap_or(0);
     let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
     let counts = plan.jobs.iter().any(|j| j.passes() > 2);
-    let blocks = (2 * models + 4) * block_elements * 4;
+    let longest = plan.jobs.iter().map(Job::grain).max().unwrap_or(0);
+    let blocks = (2 * models + 4) * block_elements.max(longest) * 4;
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
     let counters = if counts { models.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
     // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to
     // be written.
-    let units = (1 + board::AHEAD) * UNIT * width;
-    let written = (1 + WRITE_BEHIND) * UNIT * width;
-    (threads * (blocks + counters + units) + written + (8 << 20)) as u64
+    let unit = plan.jobs.iter().map(unit).max().unwrap_or(0);
+    let units = (1 + board::AHEAD) * unit * width;
+    let written = (1 + WRITE_BEHIND) * unit * width;
+    let columns = plan.jobs.iter().map(measure::column_bytes).max().unwrap_or(0);
+    (threads * (blocks + counters + units) + columns + written + (8 << 20)) as u64
 }
 
 /// Merges the tensors `jobs` of a plan.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::measure::Meter;
 use super::output::Seal;
-use super::{Observer, Options, Piece, Sink, UNIT, statistics};
+use super::{Observer, Options, Piece, Sink, statistics, unit};
 use crate::checksum;
 use crate::device::cpu::Cpu;
-use crate::device::{Chunk, Device, Finiteness, LINE};
+use crate::device::{Chunk, Device, Finiteness};
 use crate::method::{AnyOperator, Block, Measured, RunsOn};
 use crate::plan::{Job, Plan, Work};
 use crate::problem::{Error, ExecError};
@@ -29,6 +29,8 @@ pub(super) struct Run<'a> {
     pub(super) index: usize,
     pub(super) job: &'a Job,
     pub(super) units: usize,
+    /// Units that are measured by one worker in a row.
+    pub(super) portion: usize,
     pub(super) meters: RwLock<Vec<Meter>>,
     pub(super) stats: RwLock<Vec<Measured>>,
     pub(super) seal: Mutex<Seal>,
@@ -49,12 +51,14 @@ impl<'a> Run<'a> {
     /// Begins a job: decides what must be measured, and takes samples for it.
     pub(super) fn open<D: Device>(context: &Context<'a, D>, index: usize) -> Result<Self, ExecError> {
         let job = &context.plan.jobs[index];
-        let units = job.elements().div_ceil(UNIT);
+        let units = job.elements().div_ceil(unit(job));
         let meters = statistics::meters(context, job)?;
+        let portion = meters.iter().map(|m| m.portion(units)).max().unwrap_or(1);
         Ok(Self {
             index,
             job,
             units,
+            portion,
             meters: RwLock::new(meters),
             stats: RwLock::new(Vec::new()),
             seal: Mutex::new(Seal::new(units)),
@@ -65,15 +69,18 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn range(&self, unit: usize) -> std::ops::Range<usize> {
-        unit * UNIT..((unit + 1) * UNIT).min(self.job.elements())
+        let len = super::unit(self.job);
+        unit * len..((unit + 1) * len).min(self.job.elements())
     }
 
-    /// Splits a range of elements into blocks of whole lines.
+    /// Splits a range of elements into blocks of whole lines or rows.
     pub(super) fn blocks<D: Device>(
+        &self,
         device: &D,
         range: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let step = (device.block_elements() / LINE).max(1) * LINE;
+    ) -> impl Iterator<Item = std::ops::Range<usize>> + use<D> {
+        let grain = self.job.grain();
+        let step = (device.block_elements() / grain).max(1) * grain;
         range.clone().step_by(step).map(move |start| start..(start + step).min(range.end))
     }
 
@@ -99,7 +106,7 @@ impl<'a> Run<'a> {
         let mut crcs: Vec<_> = self.job.sources().map(|_| checksum::running()).collect();
         let mut models = Vec::with_capacity(self.job.models.len());
         let refuse = context.options.non_finite == NonFinite::Refuse;
-        for block in Self::blocks(d, range.clone()) {
+        for block in self.blocks(d, range.clone()) {
             models.clear();
             for (source, crc) in self.job.sources().zip(&mut crcs) {
                 let chunk = source.chunk(inputs, block.clone());

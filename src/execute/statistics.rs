@@ -8,7 +8,7 @@ use super::measure::{Meter, Precision, Tally, Wants};
 use super::run::{Context, Run};
 use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
-use crate::method::{Measured, Stat};
+use crate::method::{Measured, Stat, Vectors, vectors};
 use crate::plan::{Job, Source, Work};
 use crate::problem::ExecError;
 
@@ -33,7 +33,7 @@ pub(super) fn meters<D: Device>(context: &Context<'_, D>, job: &Job) -> Result<V
             }
             _ => None,
         };
-        Ok(Meter::new(stat, job.models.len(), precision, guess))
+        Ok(Meter::new(stat, job, precision, guess))
     };
     op.stats().into_iter().map(meter).collect()
 }
@@ -62,7 +62,7 @@ impl<'a> Run<'a> {
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         let mut read = 0;
         self.prefetch(context, self.range(unit));
-        for block in Self::blocks(d, self.range(unit)) {
+        for block in self.blocks(d, self.range(unit)) {
             let base = match self.job.base {
                 Some(base) => Some(d.load(base.chunk(inputs, block.clone()))?),
                 None => None,
@@ -75,11 +75,12 @@ impl<'a> Run<'a> {
                         let delta = d.delta(chunk, base)?;
                         meter.observe_delta(d, tally, unit, block.start as u64, delta)?;
                     }
-                    (Wants::Models, _) => {
+                    (Wants::All(of), base) => {
                         let chunks: Vec<Chunk<'_>> =
                             self.job.models.iter().map(|m| m.chunk(inputs, block.clone())).collect();
                         read += chunks.iter().map(|c| c.bytes.len() as u64).sum::<u64>();
-                        meter.observe_models(d, tally, unit, &chunks)?;
+                        let base = base.as_ref().filter(|_| of == Vectors::Deltas);
+                        meter.observe_all(d, tally, unit, &vectors(d, &chunks, base)?)?;
                     }
                     _ => {}
                 }
@@ -111,7 +112,8 @@ impl<'a> Run<'a> {
         let pass = 1 + self.passes.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(tensor = self.job.name, pass, "measured");
         let measured: Option<Vec<Measured>> = meters.iter().map(|m| m.measured().cloned()).collect();
-        if let Some(measured) = measured {
+        if let (Some(measured), Work::Merge(op)) = (measured, &self.job.work) {
+            let measured = op.settled(measured);
             *self.stats.write().unwrap_or_else(PoisonError::into_inner) = measured;
         }
         Ok(())
@@ -136,7 +138,7 @@ impl<'a> Run<'a> {
                 None => d.load(self.job.models[model].chunk(inputs, range)),
             }
         };
-        for block in Self::blocks(d, self.range(unit)) {
+        for block in self.blocks(d, self.range(unit)) {
             for (i, count) in d.equal_counts(&delta(block.clone())?, key, LINE)?.into_iter().enumerate() {
                 if u64::from(count) < n {
                     n -= u64::from(count);

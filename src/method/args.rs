@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fallback, Param};
+use super::{Fallback, Param, Vectors};
 use crate::device::philox;
 
 /// A resolved value.
@@ -96,8 +96,10 @@ impl Invalid {
 pub struct Setup<'a> {
     /// Name of the output tensor.
     pub tensor: &'a str,
-    /// Number of elements.
-    pub elements: u64,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// What is merged: the models, or where there is a base beside them, their differences from it.
+    pub of: Vectors,
     /// Seed of the merge.
     pub seed: u64,
     /// Global parameters.
@@ -109,6 +111,21 @@ pub struct Setup<'a> {
 }
 
 impl Setup<'_> {
+    /// Number of elements.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product::<usize>() as u64
+    }
+
+    /// Elements in a row: the last dimension. A vector is one row.
+    pub fn row(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1).max(1)
+    }
+
+    /// Number of columns, for methods that go along the first dimension. A vector is one column.
+    pub fn columns(&self) -> usize {
+        self.shape.iter().skip(1).product::<usize>().max(1)
+    }
+
     /// The key of a model's random draws in this tensor.
     pub fn draw_key(&self, model: usize) -> u64 {
         philox::key(self.seed, self.tensor, self.positions.get(model).copied().unwrap_or(model))

@@ -122,10 +122,10 @@ fn thin(
     if drop == Drop::Random {
         return Ok(Thin::Random(Draw::new(setup.draw_key(model), density), rescale));
     }
-    match (density * setup.elements as f64) as u64 {
+    match (density * setup.elements() as f64) as u64 {
         0 => Err(Invalid::new(format!(
             "density {density} keeps none of a tensor's {} elements",
-            setup.elements
+            setup.elements()
         ))
         .hint(
             "raise `density`, or give small tensors their own with a `filter` (for norms: `filter: norm`)",

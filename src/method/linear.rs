@@ -26,15 +26,21 @@ fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
     let weights = super::deltas::weights(setup)?;
     let mut divisor = None;
     if setup.global.is_on(&NORMALIZE)? {
-        let sum: f32 = weights.iter().sum();
-        let size: f32 = weights.iter().map(|w| w.abs()).sum();
-        if sum.abs() <= 1e-6 * size {
-            return Err(Invalid::new("the weights sum to zero, and `normalize` divides by their sum")
-                .hint("change the weights, or set `normalize: false` under `parameters:`"));
-        }
-        divisor = Some(sum);
+        check_sum(&weights.iter().copied().map(f64::from).collect::<Vec<_>>(), "normalize")?;
+        divisor = Some(weights.iter().sum());
     }
     Ok(Box::new(Linear { weights, divisor }))
+}
+
+/// Refuses weights that cannot be divided by their sum, as a switch of this name asks for.
+pub(super) fn check_sum(weights: &[f64], switch: &str) -> Result<(), Invalid> {
+    let sum: f64 = weights.iter().sum();
+    let size: f64 = weights.iter().map(|w| w.abs()).sum();
+    if sum.abs() > 1e-6 * size {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("the weights sum to zero, and `{switch}` divides by their sum"))
+        .hint(format!("change the weights, or set `{switch}: false` under `parameters:`")))
 }
 
 impl Operator for Linear {

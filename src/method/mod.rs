@@ -8,7 +8,12 @@ mod args;
 mod dare_linear;
 mod dare_ties;
 mod deltas;
+mod gram;
+mod karcher;
 mod linear;
+mod model_stock;
+mod multislerp;
+mod nuslerp;
 mod operator;
 mod param;
 mod passthrough;
@@ -18,14 +23,21 @@ mod ties;
 
 use std::ops::RangeInclusive;
 
+use crate::device::{Chunk, Device};
+use crate::problem::ExecError;
+
 pub use args::{Arg, Args, Invalid, Setup};
-pub use operator::{AbsSums, AnyOperator, Block, Measured, Operator, RunsOn, Stat, Sums};
+pub use operator::{AbsSums, AnyOperator, Block, Measured, Operator, RunsOn, Stat, Sums, Vectors};
 pub use param::{Fallback, Kind, Param, Scope};
 
 /// Every method, in the order in which `growmerge methods` lists them.
 pub static METHODS: &[&Method] = &[
     &linear::METHOD,
     &slerp::METHOD,
+    &nuslerp::METHOD,
+    &multislerp::METHOD,
+    &karcher::METHOD,
+    &model_stock::METHOD,
     &task_arithmetic::METHOD,
     &ties::METHOD,
     &dare_linear::METHOD,
@@ -35,15 +47,11 @@ pub static METHODS: &[&Method] = &[
 
 /// Methods of mergekit that are still to come, so that a recipe that names one gets a true answer.
 pub static LATER: &[&str] = &[
-    "nuslerp",
-    "multislerp",
-    "karcher",
     "breadcrumbs",
     "breadcrumbs_ties",
     "della",
     "della_linear",
     "sce",
-    "model_stock",
     "nearswap",
     "ram",
     "ramplus_tl",
@@ -55,6 +63,8 @@ pub static LATER: &[&str] = &[
 pub enum Base {
     /// A base, if given, is one more input, behind the models.
     Joins,
+    /// A base, if given, is no input: the models' differences from it are merged and added to it.
+    Optional,
     /// A base is required and is the first of the inputs.
     First,
     /// A base is required; the models' differences from it are merged and added to it.
@@ -72,7 +82,7 @@ pub struct Method {
     pub paper: &'static str,
     /// The role of `base_model`.
     pub base: Base,
-    /// How many inputs: for [`Base::Reference`] without the base, otherwise with it.
+    /// How many inputs: for [`Base::Joins`] and [`Base::First`] with the base, otherwise without it.
     pub inputs: RangeInclusive<usize>,
     /// Every parameter that it accepts.
     pub params: &'static [&'static Param],
@@ -90,6 +100,30 @@ impl Method {
     pub fn param(&self, name: &str) -> Option<&'static Param> {
         self.params.iter().copied().find(|p| p.name == name)
     }
+}
+
+/// The vectors of a block: models, or their differences from a base.
+pub(crate) fn vectors<D: Device>(
+    d: &D,
+    models: &[Chunk<'_>],
+    base: Option<&D::Buf>,
+) -> Result<Vec<D::Buf>, ExecError> {
+    let vector = |model: &Chunk<'_>| base.map_or_else(|| d.load(*model), |base| d.delta(*model, base));
+    models.iter().map(vector).collect()
+}
+
+/// Something of each pair of the upper triangle, row by row, the diagonal included.
+pub(crate) fn pairs<B, T>(
+    vectors: &[B],
+    mut of: impl FnMut(&B, &B) -> Result<T, ExecError>,
+) -> Result<Vec<T>, ExecError> {
+    let mut all = Vec::new();
+    for (i, a) in vectors.iter().enumerate() {
+        for b in vectors.iter().skip(i) {
+            all.push(of(a, b)?);
+        }
+    }
+    Ok(all)
 }
 
 #[cfg(test)]

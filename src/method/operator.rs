@@ -3,14 +3,21 @@
 use std::fmt::Debug;
 
 use crate::device::cpu::Cpu;
-use crate::device::{Chunk, Cut, Device, Draw};
+use crate::device::{Chunk, Cut, Device, Draw, LINE};
 use crate::problem::ExecError;
 
 /// Something about a whole tensor that an operator must know before it can merge a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stat {
     /// Inner products of all pairs of inputs.
-    Gram,
+    Gram(Vectors),
+    /// The same of each column, for a matrix with rows of `width` elements.
+    ColumnGram {
+        /// Of what.
+        of: Vectors,
+        /// Number of columns.
+        width: usize,
+    },
     /// Where to cut to keep the `keep` largest differences of a model from the base; 1 or more, and
     /// fewer than the tensor has elements. Among equals the lower flat index is kept.
     Cut {
@@ -28,6 +35,15 @@ pub enum Stat {
         /// The drop.
         draw: Draw,
     },
+}
+
+/// What inner products are taken of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vectors {
+    /// The models as they are.
+    Models,
+    /// Their differences from the base.
+    Deltas,
 }
 
 /// Whether sums are measured along with a cut: they cost one more pass.
@@ -51,8 +67,12 @@ pub struct AbsSums {
 /// The value of a [`Stat`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Measured {
-    /// `n × n`, row by row.
+    /// The upper triangle of `n × n`, row by row.
     Gram(Vec<f64>),
+    /// For each pair of the upper triangle, one value for each column.
+    ColumnGram(Vec<Vec<f64>>),
+    /// Factors that an operator made of its statistics, for each model one or one for each column.
+    Factors(Vec<Vec<f32>>),
     /// The cut; the sums are zero where they were not asked for.
     Cut(Cut, AbsSums),
     /// Of a random drop.
@@ -68,7 +88,7 @@ pub struct Block<'a> {
     pub base: Option<Chunk<'a>>,
     /// Flat index of the first element in the tensor.
     pub first: u64,
-    /// What [`Operator::needs`] asked for, in that order.
+    /// What [`Operator::settle`] made of what [`Operator::needs`] asked for.
     pub stats: &'a [Measured],
 }
 
@@ -94,6 +114,18 @@ pub trait Operator: Debug + Send + Sync + 'static {
     /// Statistics that must be measured first.
     fn needs(&self) -> Vec<Stat> {
         Vec::new()
+    }
+
+    /// Blocks hold whole runs of this many elements (the tensor's last one may be shorter): a line, or
+    /// where rows count, the width of a row. Sums over the tensor add sums of these runs.
+    fn grain(&self) -> usize {
+        LINE
+    }
+
+    /// Makes of the statistics, in the order of [`Operator::needs`], what blocks need to know; once for
+    /// each tensor, on the host.
+    fn settle(&self, measured: Vec<Measured>) -> Vec<Measured> {
+        measured
     }
 
     /// Merges one block.
@@ -122,10 +154,22 @@ impl<T: Operator, D: Device> RunsOn<D> for T {
 pub trait AnyOperator: RunsOn<Cpu> + Debug + Send + Sync {
     /// [`Operator::needs`].
     fn stats(&self) -> Vec<Stat>;
+    /// [`Operator::grain`], at least 1.
+    fn run_length(&self) -> usize;
+    /// [`Operator::settle`].
+    fn settled(&self, measured: Vec<Measured>) -> Vec<Measured>;
 }
 
 impl<T: Operator> AnyOperator for T {
     fn stats(&self) -> Vec<Stat> {
         self.needs()
+    }
+
+    fn run_length(&self) -> usize {
+        self.grain().max(1)
+    }
+
+    fn settled(&self, measured: Vec<Measured>) -> Vec<Measured> {
+        self.settle(measured)
     }
 }

@@ -16,6 +16,10 @@ pub enum Kind {
     Number,
     /// A number in `[0, 1]`.
     Fraction,
+    /// A number that is not negative.
+    Amount,
+    /// A whole number that is not negative.
+    Count,
     /// `true` or `false` (1 or 0).
     Switch,
     /// One of these words; `false` stands for the first, `true` for the second.
@@ -75,6 +79,8 @@ impl Param {
         match self.kind {
             Kind::Number => "number".into(),
             Kind::Fraction => "number in [0, 1]".into(),
+            Kind::Amount => "number from 0 on".into(),
+            Kind::Count => "whole number from 0 on".into(),
             Kind::Switch => "true or false".into(),
             Kind::Choice(words) => words.join(", "),
         }
@@ -82,7 +88,7 @@ impl Param {
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Choice, Fraction, Number, Switch};
+use Kind::{Amount, Choice, Count, Fraction, Number, Switch};
 use Scope::{Global, Model};
 
 pub(super) static WEIGHT: Param =
@@ -119,6 +125,35 @@ pub(super) static UNUSED_RESCALE: Param = Param::new(
     Value(0.0),
     "accepted for mergekit's sake, without effect: this method drops nothing",
 );
+pub(super) static NUSLERP_FLATTEN: Param = Param::new(
+    "nuslerp_flatten",
+    Global,
+    Switch,
+    Value(1.0),
+    "take each tensor as one vector; otherwise each row, or each column",
+);
+pub(super) static NUSLERP_ROW_WISE: Param = Param::new(
+    "nuslerp_row_wise",
+    Global,
+    Switch,
+    Value(0.0),
+    "with `nuslerp_flatten: false`: true takes columns, false rows (mergekit's meaning, against the name)",
+);
+pub(super) static NORMALIZE_WEIGHTS: Param =
+    Param::new("normalize_weights", Global, Switch, Value(1.0), "divide the weights by their sum");
+pub(super) static MULTISLERP_EPS: Param = Param::new(
+    "eps",
+    Global,
+    Amount,
+    Value(1e-8),
+    "added to lengths; a mean shorter than this has no direction",
+);
+pub(super) static MAX_ITER: Param =
+    Param::new("max_iter", Global, Count, Value(10.0), "steps towards the mean at most");
+pub(super) static TOL: Param =
+    Param::new("tol", Global, Amount, Value(1e-5), "angles and lengths below this count as nothing");
+pub(super) static FILTER_WISE: Param =
+    Param::new("filter_wise", Global, Switch, Value(0.0), "each row by its own angles, not the whole tensor");
 
 /// How kept elements make up for dropped ones; words and positions belong together.
 pub(super) const RESCALE_WORDS: &[&str] = &["none", "l1", "density"];

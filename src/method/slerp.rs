@@ -3,10 +3,9 @@
 //! With `θ` the angle between them the result is `sin((1-t)θ)/sin θ · a + sin(tθ)/sin θ · b` of the
 //! vectors as they are; nearly parallel vectors are interpolated in a straight line, as in mergekit.
 
+use super::gram::{Combination, Extent, Gram, Weigh};
 use super::param::T;
-use super::{AnyOperator, Base, Block, Invalid, Measured, Method, Operator, Setup, Stat};
-use crate::device::Device;
-use crate::problem::ExecError;
+use super::{AnyOperator, Base, Invalid, Method, Setup, Vectors};
 
 pub(super) static METHOD: Method = Method {
     name: "slerp",
@@ -29,37 +28,25 @@ struct Slerp {
 }
 
 fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
-    Ok(Box::new(Slerp { t: setup.global.number(&T)? }))
+    let slerp = Slerp { t: setup.global.number(&T)? };
+    Ok(Combination::boxed(Vectors::Models, Extent::Tensor, slerp))
 }
 
-impl Slerp {
-    fn coefficients(&self, gram: &[f64]) -> (f32, f32) {
-        let [aa, ab, _, bb] = *gram else { return (1.0, 0.0) };
-        let length = |square: f64| if square.sqrt() > SHORTEST { square.sqrt() } else { 1.0 };
-        let cosine = ab / (length(aa) * length(bb));
-        if cosine.abs() > PARALLEL {
-            return ((1.0 - self.t) as f32, self.t as f32);
-        }
-        let angle = cosine.acos();
-        let part = |share: f64| ((share * angle).sin() / angle.sin()) as f32;
-        (part(1.0 - self.t), part(self.t))
-    }
-}
-
-impl Operator for Slerp {
-    fn needs(&self) -> Vec<Stat> {
-        vec![Stat::Gram]
-    }
-
-    fn merge<D: Device>(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
-        let (a, b) = match x.stats.first() {
-            Some(Measured::Gram(gram)) => self.coefficients(gram),
-            _ => (1.0, 0.0),
+impl Weigh for Slerp {
+    fn weigh(&self, gram: &Gram) -> Vec<f64> {
+        let length = |i| match gram.length(i) {
+            length if length > SHORTEST => length,
+            _ => 1.0,
         };
-        let mut sum = d.zeros(x.len())?;
-        for (factor, model) in [a, b].into_iter().zip(x.models) {
-            d.add_scaled(&mut sum, factor, *model)?;
+        let cosine = gram.dot(0, 1) / (length(0) * length(1));
+        if cosine.abs() > PARALLEL {
+            return vec![1.0 - self.t, self.t];
         }
-        Ok(sum)
+        arc(cosine.acos(), self.t)
     }
+}
+
+/// The coefficients at `t` of the way along an arc of this angle.
+pub(super) fn arc(angle: f64, t: f64) -> Vec<f64> {
+    vec![((1.0 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin()]
 }

@@ -6,7 +6,7 @@ use super::segment::Segment;
 use super::tensors::Draft;
 use super::{Job, Source, Work};
 use crate::checkpoint::DType;
-use crate::method::{Args, Base, Method, Setup};
+use crate::method::{Args, Base, Method, Setup, Vectors};
 use crate::problem::Problem;
 
 /// The inputs of a tensor in the roles that the method gives them.
@@ -55,7 +55,8 @@ impl<'a> Builder<'a> {
             let positions = positions(&models, segment);
             let setup = Setup {
                 tensor: &name,
-                elements: info.shape.iter().product::<usize>() as u64,
+                shape: &info.shape,
+                of: if base.is_some() { Vectors::Deltas } else { Vectors::Models },
                 seed: self.seed,
                 global: &global,
                 models: &per_model,
@@ -75,8 +76,9 @@ impl<'a> Builder<'a> {
         let mut base = None;
         match self.method.base {
             Base::Joins => {}
+            Base::Optional if segment.base.is_none() => {}
             Base::First => models.sort_by_key(|(_, s)| !is_base(s)),
-            Base::Reference => {
+            Base::Optional | Base::Reference => {
                 base = models.iter().find(|(_, s)| is_base(s)).map(|(_, s)| *s);
                 models.retain(|(_, s)| !is_base(s));
                 if base.is_none() {
@@ -122,8 +124,15 @@ impl<'a> Builder<'a> {
     /// A copy with another element type: the method of one input does just that.
     fn conversion(&self) -> Option<Work> {
         let none = [Args::default()];
-        let setup =
-            Setup { tensor: "", elements: 0, seed: 0, global: &none[0], models: &none, positions: &[0] };
+        let setup = Setup {
+            tensor: "",
+            shape: &[],
+            of: Vectors::Models,
+            seed: 0,
+            global: &none[0],
+            models: &none,
+            positions: &[0],
+        };
         (Method::named("passthrough")?.prepare)(&setup).ok().map(Work::Merge)
     }
 }

@@ -1,7 +1,7 @@
 //! A job: one tensor of the output, where its inputs are and what is done with them.
 
 use crate::checkpoint::{Checkpoint, DType, TensorInfo};
-use crate::device::Chunk;
+use crate::device::{Chunk, LINE};
 use crate::method::{AnyOperator, Args, Stat, Sums};
 
 /// A tensor of one of the plan's checkpoints.
@@ -72,6 +72,14 @@ impl Job {
         self.shape.iter().product()
     }
 
+    /// Elements that are not parted when the tensor is cut into pieces: a line, or a row.
+    pub fn grain(&self) -> usize {
+        match &self.work {
+            Work::Copy(_) => LINE,
+            Work::Merge(op) => op.run_length(),
+        }
+    }
+
     /// Bytes in the output.
     pub fn bytes(&self) -> u64 {
         self.elements() as u64 * self.dtype.size() as u64
@@ -91,7 +99,7 @@ impl Job {
     pub fn passes(&self) -> u64 {
         let Work::Merge(op) = &self.work else { return 1 };
         let of = |stat: Stat| match stat {
-            Stat::Gram | Stat::DrawSums { .. } => 1,
+            Stat::Gram(_) | Stat::ColumnGram { .. } | Stat::DrawSums { .. } => 1,
             Stat::Cut { sums: Sums::Skip, .. } => 2,
             Stat::Cut { sums: Sums::Measure, .. } => 3,
         };

@@ -81,6 +81,11 @@ fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
         (Kind::Number, Value::Number(x)) => Ok(Arg::Number(*x)),
         (Kind::Fraction, Value::Number(x)) if (0.0..=1.0).contains(x) => Ok(Arg::Number(*x)),
+        (Kind::Amount, Value::Number(x)) if *x >= 0.0 => Ok(Arg::Number(*x)),
+        // Beyond 2^32 there is no use for a count, and every such number is exact.
+        (Kind::Count, Value::Number(x)) if x.fract() == 0.0 && (0.0..4.3e9).contains(x) => {
+            Ok(Arg::Number(*x))
+        }
         (Kind::Switch, Value::Number(x)) if *x == 0.0 || *x == 1.0 => Ok(Arg::Number(*x)),
         (Kind::Choice(words), Value::Number(x)) if *x == 0.0 || *x == 1.0 => {
             words.get(*x as usize).map(|w| Arg::Word(w)).ok_or_else(|| "has no words".into())

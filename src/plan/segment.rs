@@ -133,7 +133,7 @@ pub(super) fn family(checkpoint: &Checkpoint) -> Family {
 
 /// Base and number of inputs against what the method takes.
 fn check(segment: &Segment<'_>, method: &Method, recipe: &Recipe, place: &Place, problems: &mut Problems) {
-    if method.base != Base::Joins && segment.base.is_none() {
+    if matches!(method.base, Base::First | Base::Reference) && segment.base.is_none() {
         problems.push(
             recipe
                 .method
@@ -143,7 +143,9 @@ fn check(segment: &Segment<'_>, method: &Method, recipe: &Recipe, place: &Place,
         );
     }
     let mut count = segment.sources.len();
-    if method.base == Base::Reference && segment.sources.iter().any(|s| Some(s.input) == segment.base) {
+    if matches!(method.base, Base::Optional | Base::Reference)
+        && segment.sources.iter().any(|s| Some(s.input) == segment.base)
+    {
         count -= 1;
     }
     if !method.inputs.contains(&count) {
@@ -159,7 +161,8 @@ fn check(segment: &Segment<'_>, method: &Method, recipe: &Recipe, place: &Place,
             }
             Base::First => ", the base being one of them",
             Base::Reference => " beside the base",
-            Base::Joins => "",
+            Base::Optional if segment.base.is_some() => " beside the base",
+            Base::Joins | Base::Optional => "",
         };
         problems.push(place.problem(format!(
             "method `{}` takes {wanted} model{}{joined}; here are {count}",

@@ -4,6 +4,8 @@
 //! positive, L1 rescaling, what a zero divisor becomes).
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod sphere;
+
 pub fn linear(models: &[Vec<f64>], weights: &[f64], normalize: bool) -> Vec<f64> {
     let total: f64 = weights.iter().sum();
     elementwise(models, |x| {

@@ -27,3 +27,10 @@ pub(in crate::device) fn add(acc: &mut [f32], x: &[f32]) {
         *a += x;
     }
 }
+
+#[inline(always)]
+pub(in crate::device) fn multiply(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x *= y;
+    }
+}

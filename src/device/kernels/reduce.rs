@@ -45,3 +45,10 @@ pub(in crate::device) fn abs_sum(x: &[f32]) -> f64 {
     }
     tree(lanes)
 }
+
+#[inline(always)]
+pub(in crate::device) fn add_products(x: &[f32], y: &[f32], sums: &mut [f64]) {
+    for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
+        *sum += f64::from(*x) * f64::from(*y);
+    }
+}

@@ -1,0 +1,195 @@
+//! What each primitive must return, to the last bit.
+
+use super::*;
+use crate::device::{LINE, philox};
+
+/// Values with a prime period, so that swapped blocks would show, with zeros, ties and subnormals.
+fn pattern(len: usize, period: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| match i % period {
+            0 => 0.0,
+            1 => f32::from_bits(3),
+            r if r % 3 == 0 => -0.25 * (r / 3 % 5) as f32,
+            r => (r as f32 - period as f32 / 2.0) * 1.37e-3,
+        })
+        .collect()
+}
+
+fn bytes(x: &[f32]) -> Vec<u8> {
+    x.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn devices() -> Vec<Cpu> {
+    Level::all().into_iter().map(|level| Cpu { level, ..Cpu::new() }).collect()
+}
+
+fn buf(d: &Cpu, x: &[f32]) -> CpuBuf {
+    d.load(Chunk { dtype: DType::F32, bytes: &bytes(x) }).unwrap()
+}
+
+/// 16 + 8 + … + 1 elements visit every tail of a vector loop.
+const LENGTHS: [usize; 7] = [0, 1, 31, 63, 64, 1000, LINE + 127];
+
+#[test]
+fn every_bf16_and_f16_converts_as_the_half_crate_does_and_back() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    for d in devices() {
+        let b = d.load(Chunk { dtype: DType::BF16, bytes: &all }).unwrap();
+        let h = d.load(Chunk { dtype: DType::F16, bytes: &all }).unwrap();
+        for bits in 0..=u16::MAX {
+            let (b, h) = (b.values()[bits as usize], h.values()[bits as usize]);
+            let (want_b, want_h) =
+                (half::bf16::from_bits(bits).to_f32(), half::f16::from_bits(bits).to_f32());
+            assert!(b.to_bits() == want_b.to_bits() || b.is_nan() && want_b.is_nan(), "{bits:04x}");
+            assert!(h.to_bits() == want_h.to_bits() || h.is_nan() && want_h.is_nan(), "{bits:04x}");
+        }
+        let mut back = vec![0; all.len()];
+        d.store(&b, DType::BF16, &mut back).unwrap();
+        let quiet = |x: &[u8], nan: u16| {
+            let x = u16::from_le_bytes([x[0], x[1]]);
+            if x & 0x7fff > nan { None } else { Some(x) }
+        };
+        for (a, b) in all.chunks(2).zip(back.chunks(2)) {
+            assert_eq!(quiet(a, 0x7f80), quiet(b, 0x7f80));
+        }
+        d.store(&h, DType::F16, &mut back).unwrap();
+        for (a, b) in all.chunks(2).zip(back.chunks(2)) {
+            assert_eq!(quiet(a, 0x7c00), quiet(b, 0x7c00));
+        }
+    }
+}
+
+#[test]
+fn storing_rounds_as_the_half_crate_does() {
+    // Every exponent with the mantissas around a tie, for both narrow types.
+    let mut x = vec![0.0, f32::INFINITY, f32::NAN, 65519.99, 65520.0, 3.4e38];
+    for e in 0..=254u32 {
+        for m in [0, 0x0fff, 0x1000, 0x1001, 0x3000, 0x7fff, 0x8000, 0x8001, 0x1_8000, 0x7f_ffff] {
+            x.push(f32::from_bits(e << 23 | m));
+            x.push(-f32::from_bits(e << 23 | m));
+        }
+    }
+    for d in devices() {
+        let b = buf(&d, &x);
+        let (mut bf16, mut f16) = (vec![0; 2 * x.len()], vec![0; 2 * x.len()]);
+        assert_eq!(d.store(&b, DType::BF16, &mut bf16).unwrap(), Finiteness::NonFinite);
+        assert_eq!(d.store(&b, DType::F16, &mut f16).unwrap(), Finiteness::NonFinite);
+        for (i, x) in x.iter().enumerate() {
+            let b = half::bf16::from_le_bytes([bf16[2 * i], bf16[2 * i + 1]]);
+            let h = half::f16::from_le_bytes([f16[2 * i], f16[2 * i + 1]]);
+            assert!(b == half::bf16::from_f32(*x) || x.is_nan() && b.is_nan(), "{x:e}");
+            assert!(h == half::f16::from_f32(*x) || x.is_nan() && h.is_nan(), "{x:e}");
+        }
+    }
+}
+
+#[test]
+fn all_levels_agree_with_the_plain_one() {
+    let plain = Cpu { level: Level::Plain, ..Cpu::new() };
+    for d in devices() {
+        for len in LENGTHS {
+            let (x, y, z) = (pattern(len, 101), pattern(len, 89), pattern(len, 97));
+            let run = |d: &Cpu| {
+                let mut out = Vec::new();
+                let (bx, by, bz) = (buf(d, &x), buf(d, &y), buf(d, &z));
+                let mut sum = buf(d, &x);
+                d.axpy(&mut sum, 0.3, &by).unwrap();
+                d.add_scaled(&mut sum, -1.7, Chunk { dtype: DType::F32, bytes: &bytes(&z) }).unwrap();
+                d.divide(&mut sum, 3.0).unwrap();
+                d.scale(&mut sum, 1.1).unwrap();
+                d.scale_rows(&mut sum, 50, &z).unwrap();
+                d.scale_columns(&mut sum, &pattern(31, 7)).unwrap();
+                out.extend(bytes(sum.values()));
+                let mut columns = vec![0.5; 31];
+                d.add_column_dots(&bx, &by, &mut columns).unwrap();
+                out.extend(columns.iter().flat_map(|x| x.to_le_bytes()));
+                let mut dropped = buf(d, &x);
+                d.keep_random(&mut dropped, Draw::new(99, 0.4), 17).unwrap();
+                out.extend(bytes(dropped.values()));
+                let mut bins = vec![0; Window::ALL.bins];
+                let above = d.abs_counts(&bx, Window::ALL, &mut bins).unwrap();
+                out.extend(above.above.to_le_bytes());
+                out.extend(above.residue.to_le_bytes());
+                out.extend(bins.iter().flat_map(|b| b.to_le_bytes()));
+                out.extend(d.line_dots(&bx, &by, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
+                out.extend(d.line_abs_sums(&bx, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
+                let vote = d.elect(&[bx, by, bz], &[0.5, 1.0, -0.2], Divisor::AgreeingWeights).unwrap();
+                out.extend(bytes(vote.values()));
+                out
+            };
+            assert_eq!(run(&d), run(&plain), "{d:?} {len}");
+        }
+    }
+}
+
+#[test]
+fn rows_and_columns_get_their_own_factors_and_sums() {
+    let d = Cpu::new();
+    let x = buf(&d, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let mut rows = buf(&d, x.values());
+    d.scale_rows(&mut rows, 3, &[2.0, -1.0]).unwrap();
+    assert_eq!(rows.values(), [2.0, 4.0, 6.0, -4.0, -5.0, -6.0]);
+    let mut columns = buf(&d, x.values());
+    d.scale_columns(&mut columns, &[1.0, 0.0, 10.0]).unwrap();
+    assert_eq!(columns.values(), [1.0, 0.0, 30.0, 4.0, 0.0, 60.0]);
+    let mut sums = [0.0, 0.0, 100.0];
+    d.add_column_dots(&x, &rows, &mut sums).unwrap();
+    assert_eq!(sums, [2.0 - 16.0, 8.0 - 25.0, 100.0 + 18.0 - 36.0]);
+}
+
+#[test]
+fn random_drop_is_the_same_from_any_starting_point() {
+    let d = Cpu::new();
+    let draw = Draw::new(philox::key(5, "t", 1), 0.5);
+    let ones = vec![1.0; 1000];
+    let mut whole = buf(&d, &ones);
+    d.keep_random(&mut whole, draw, 0).unwrap();
+    for (start, end) in [(0, 1), (1, 2), (3, 70), (63, 65), (64, 200), (129, 1000)] {
+        let mut part = buf(&d, &ones[start..end]);
+        d.keep_random(&mut part, draw, start as u64).unwrap();
+        assert_eq!(part.values(), &whole.values()[start..end]);
+    }
+    let kept = whole.values().iter().filter(|x| **x != 0.0).count();
+    assert!((400..600).contains(&kept), "{kept}");
+    for (density, want) in [(0.0, 0.0), (1.0, 1.0)] {
+        let mut all = buf(&d, &ones);
+        d.keep_random(&mut all, Draw::new(1, density), 0).unwrap();
+        assert!(all.values().iter().all(|x| *x == want));
+    }
+}
+
+#[test]
+fn counting_and_cutting_agree_with_a_sort() {
+    let x = pattern(3000, 211);
+    let key = |x: f32| x.abs().to_bits();
+    for d in devices() {
+        let b = buf(&d, &x);
+        for window in [
+            Window::ALL,
+            Window { low: key(0.25), shift: 0, bins: 1 },
+            Window { low: 1024, shift: 9, bins: 77 },
+            Window { low: key(0.1) & !0xffff, shift: 16, bins: 200 },
+        ] {
+            let mut bins = vec![0; window.bins];
+            let Outside { above, residue } = d.abs_counts(&b, window, &mut bins).unwrap();
+            let mut want = vec![0; window.bins];
+            let (mut want_above, mut want_residue) = (0, 0);
+            for x in &x {
+                if u64::from(key(*x)) >= window.high() {
+                    want_above += 1;
+                } else if key(*x) >= window.low {
+                    want[((key(*x) - window.low) >> window.shift) as usize] += 1;
+                    want_residue |= key(*x) & ((1 << window.shift) - 1);
+                }
+            }
+            assert_eq!((above, residue, bins), (want_above, want_residue, want));
+        }
+        let cut = Cut { key: key(0.5), last: 1700 };
+        let mut kept = buf(&d, &x);
+        d.keep_largest(&mut kept, cut, 500).unwrap();
+        for (i, (kept, x)) in kept.values().iter().zip(&x).enumerate() {
+            let keep = key(*x) > cut.key || key(*x) == cut.key && i as u64 + 500 <= cut.last;
+            assert_eq!(*kept, if keep { *x } else { 0.0 });
+        }
+    }
+}
