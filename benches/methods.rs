@@ -54,12 +54,16 @@ const RECIPES: &[(&str, bool, &str)] = &[
     ("ties", true, "weight: 0.2, density: 0.5"),
     ("dare_linear", true, "weight: 0.2, density: 0.5"),
     ("dare_ties", true, "weight: 0.2, density: 0.5"),
+    ("nearswap", true, "t: 0.001"),
+    ("ram", true, ""),
+    ("ramplus_tl", true, ""),
+    ("arcee_fusion", true, ""),
     ("passthrough", false, ""),
 ];
 
 fn plan(set: &Path, (method, based, parameters): (&str, bool, &str)) -> Plan {
     let models: &[&str] = match method {
-        "slerp" | "passthrough" => &["et"],
+        "slerp" | "nearswap" | "arcee_fusion" | "passthrough" => &["et"],
         "nuslerp" => &["et", "fo"],
         _ => &["et", "fo", "is", "fa", "sv"],
     };

@@ -29,6 +29,8 @@ const RECIPES: &[(&str, bool, &str)] = &[
     ("karcher", false, ""),
     ("model_stock", true, ""),
     ("model_stock", true, "{filter_wise: true}"),
+    ("ram", true, "{epsilon: 0.02}"),
+    ("ramplus_tl", true, "{epsilon: 0.02, alpha: 3}"),
 ];
 
 struct Set {
@@ -54,6 +56,8 @@ impl Set {
             all.push(recipe("nuslerp", None, &self.models[..2], parameters));
             all.push(recipe("nuslerp", Some(&base), &self.models[..2], parameters));
         }
+        all.push(recipe("nearswap", Some(&base), &self.models[..1], "{t: 0.01}"));
+        all.push(recipe("arcee_fusion", Some(&base), &self.models[..1], ""));
         all.push(recipe("passthrough", None, &self.models[..1], "{scale: 0.7}"));
         all
     }

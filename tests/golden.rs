@@ -60,6 +60,12 @@ const RECIPES: &[(&str, Expect)] = &[
     ("ties_slices", SameBytes),
     ("dare_linear_whole", SameBytes),
     ("dare_ties_whole", SameBytes),
+    ("nearswap", SameBytes),
+    ("ram", SameBytes),
+    ("ram_coarse", SameBytes),
+    ("ramplus_tl", SameBytes),
+    ("ramplus_tl_strong", SameBytes),
+    ("arcee_fusion", SameBytes),
     ("passthrough_slices", SameBytes),
 ];
 

@@ -81,6 +81,8 @@ proptest! {
             ("karcher", ""),
             ("model_stock", ""),
             ("model_stock", "{filter_wise: true}"),
+            ("ram", ""),
+            ("ramplus_tl", ""),
         ] {
             let (a, b) = (set.merge(method, &[1, 2, 3], parameters), set.merge(method, &[3, 1, 2], parameters));
             // bf16: the last bit may round the other way.
@@ -118,6 +120,10 @@ proptest! {
             ("model_stock", &[1, 2, 3], "{filter_wise: true}"),
             ("nuslerp", &[1, 2], "{weight: 0.3}"),
             ("nuslerp", &[1, 2], "{weight: 0.3, nuslerp_flatten: false}"),
+            ("ram", &[1, 2, 3], "{epsilon: 0}"),
+            ("ramplus_tl", &[1, 2, 3], "{epsilon: 0}"),
+            ("nearswap", &[1], "{t: 0.1}"),
+            ("arcee_fusion", &[1], ""),
         ] {
             prop_assert_eq!(set.merge(method, models, parameters), set.values(0), "{}", method);
         }
@@ -134,6 +140,34 @@ proptest! {
             }
             prop_assert_eq!(values(&merge(&text)[NAME]), set.values(end));
         }
+    }
+
+    #[test]
+    fn thresholds_at_their_ends_leave_the_base_or_the_model(seed: u64, len in 1usize..5000) {
+        let set = Set::new(seed, len, 2);
+        for (method, parameters, end) in [
+            ("nearswap", "{t: 0}", 0),
+            ("nearswap", "{t: 1000}", 1),
+            ("ram", "{epsilon: 0}", 1),
+            ("ram", "{epsilon: 1000}", 0),
+            ("ramplus_tl", "{epsilon: 0, r: 0}", 1),
+        ] {
+            prop_assert_eq!(set.merge(method, &[1], parameters), set.values(end), "{} {}", method, parameters);
+        }
+        // Nothing is shared with oneself, but everything with a copy.
+        write(&set.path(3), &set.tensors[1]);
+        prop_assert_eq!(set.merge("ram", &[1, 3], "{epsilon: 0}"), set.values(1));
+        prop_assert_eq!(set.merge("ramplus_tl", &[1, 3], "{epsilon: 0, r: 9}"), set.values(1));
+    }
+
+    #[test]
+    fn arcee_fusion_takes_whole_elements(seed: u64, len in 100usize..5000) {
+        let set = Set::new(seed, len, 1);
+        let merged = set.merge("arcee_fusion", &[1], "");
+        let (base, model) = (set.values(0), set.values(1));
+        let taken = (0..len).filter(|i| merged[*i] != base[*i]).count();
+        prop_assert!((0..len).all(|i| merged[i] == base[i] || merged[i] == model[i]));
+        prop_assert!(taken > 0 && taken < len / 2, "{taken} of {len}");
     }
 
     #[test]

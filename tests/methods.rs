@@ -7,7 +7,7 @@ mod support;
 use std::path::PathBuf;
 
 use growmerge::device::philox;
-use oracle::{Deltas, Drop, Rescale, sphere};
+use oracle::{Deltas, Drop, Rescale, agents, sphere};
 use proptest::prelude::*;
 use support::{Noise, Tensors, f32s, merge, recipe, values, write};
 
@@ -194,6 +194,37 @@ proptest! {
         let want = Deltas { weights: w, drops, elect, normalize, lambda: 1.0 };
         let got = values(&merge(&text)[NAME]);
         assert_near(&got, &want.merge_near(&set.base_values, &set.model_values, &got))?;
+    }
+
+    #[test]
+    fn nearswap(seed: u64, len in 1usize..9000, t in 0.0..0.02f64) {
+        let set = set(seed, len, 1);
+        let text = recipe("nearswap", Some(&set.base), &set.models, &format!("{{t: {t}}}"));
+        let want = agents::nearswap(&set.base_values, &set.model_values[0], t);
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+
+    #[test]
+    fn ram(
+        seed: u64, len in 1usize..5000, n in 1usize..5, epsilon in 0.0..0.01f64,
+        plus in proptest::option::of((0.0..2.0f64, 0.0..3.0f64)),
+    ) {
+        let set = set(seed, len, n);
+        let (method, all) = match plus {
+            None => ("ram", format!("{{epsilon: {epsilon}}}")),
+            Some((r, alpha)) => ("ramplus_tl", format!("{{epsilon: {epsilon}, r: {r}, alpha: {alpha}}}")),
+        };
+        let text = recipe(method, Some(&set.base), &set.models, &all);
+        let want = agents::ram(&set.base_values, &set.model_values, epsilon, plus);
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+
+    #[test]
+    fn arcee_fusion(seed: u64, rows in 1usize..60, width in 1usize..400) {
+        let set = shaped(seed, &[rows, width], 1);
+        let text = recipe("arcee_fusion", Some(&set.base), &set.models, "");
+        let want = agents::arcee_fusion(&set.base_values, &set.model_values[0], width);
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
     }
 
     #[test]

@@ -269,6 +269,23 @@ fn recipes() {
             &whole(&GOOD.replace("task_arithmetic", "nuslerp").replace("  - model: b\n", "")),
         ),
         (
+            "no distance to swap",
+            &whole(
+                &GOOD
+                    .replace("task_arithmetic", "nearswap")
+                    .replace("  - model: b\n", "")
+                    .replace("weight", "lambda"),
+            ),
+        ),
+        (
+            "two models to fuse",
+            &whole(&GOOD.replace("task_arithmetic", "arcee_fusion").replace("  weight: 0.5\n", "  {}\n")),
+        ),
+        (
+            "a negative threshold",
+            &whole(&GOOD.replace("task_arithmetic", "ram").replace("weight: 0.5", "epsilon: -1")),
+        ),
+        (
             "half a step",
             &whole(&GOOD.replace("task_arithmetic", "karcher").replace("weight: 0.5", "max_iter: 2.5")),
         ),

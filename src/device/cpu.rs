@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::simd::{self, Level};
-use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Window};
+use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Overlap, Vote, Window};
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
 
@@ -109,6 +109,19 @@ fn not_a_float(dtype: DType) -> ExecError {
     ExecError::NoArithmetic { dtype: dtype.name() }
 }
 
+/// How many elements of a block that begins at `first` lie at the cut's last index or before.
+fn before(cut: Cut, first: u64) -> usize {
+    usize::try_from(cut.last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX)
+}
+
+fn slices(x: &[CpuBuf]) -> Vec<&[f32]> {
+    x.iter().map(CpuBuf::values).collect()
+}
+
+fn length(x: &[CpuBuf]) -> usize {
+    x.first().map_or(0, |x| x.0.len())
+}
+
 impl Device for Cpu {
     type Buf = CpuBuf;
 
@@ -211,9 +224,17 @@ impl Device for Cpu {
     }
 
     fn keep_largest(&self, x: &mut CpuBuf, cut: Cut, first: u64) -> Result<(), ExecError> {
-        let equal_until = cut.last.saturating_add(1).saturating_sub(first);
-        let equal_until = usize::try_from(equal_until).unwrap_or(usize::MAX);
-        simd::keep_largest(self.level, &mut x.0, cut.key, equal_until);
+        simd::keep_largest(self.level, &mut x.0, cut.key, before(cut, first));
+        Ok(())
+    }
+
+    fn drop_largest(&self, x: &mut CpuBuf, cut: Cut, first: u64) -> Result<(), ExecError> {
+        simd::drop_largest(self.level, &mut x.0, cut.key, before(cut, first));
+        Ok(())
+    }
+
+    fn keep_where(&self, x: &mut CpuBuf, mask: &CpuBuf) -> Result<(), ExecError> {
+        simd::keep_where(self.level, &mut x.0, &mask.0);
         Ok(())
     }
 
@@ -222,11 +243,45 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn elect(&self, deltas: &[CpuBuf], weights: &[f32], divisor: Divisor) -> Result<CpuBuf, ExecError> {
-        let mut out = CpuBuf::unset(deltas.first().map_or(0, |d| d.0.len()));
-        let deltas: Vec<&[f32]> = deltas.iter().map(CpuBuf::values).collect();
-        simd::elect(self.level, &deltas, weights, divisor, &mut out.0);
+    fn elect(
+        &self,
+        deltas: &[CpuBuf],
+        weights: &[f32],
+        vote: Vote,
+        divisor: Divisor,
+    ) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(length(deltas));
+        simd::elect(self.level, &slices(deltas), weights, vote, divisor, &mut out.0);
         Ok(out)
+    }
+
+    fn variance(&self, x: &[CpuBuf]) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(length(x));
+        simd::variance(self.level, &slices(x), &mut out.0);
+        Ok(out)
+    }
+
+    fn near_swap(&self, x: &mut CpuBuf, y: &CpuBuf, t: f32) -> Result<(), ExecError> {
+        simd::near_swap(self.level, &mut x.0, &y.0, t);
+        Ok(())
+    }
+
+    fn pool(&self, deltas: &[CpuBuf], epsilon: f32, alone: &[f32]) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(length(deltas));
+        simd::pool(self.level, &slices(deltas), epsilon, alone, &mut out.0);
+        Ok(out)
+    }
+
+    fn overlaps(&self, deltas: &[CpuBuf], epsilon: f32) -> Result<Vec<Overlap>, ExecError> {
+        let mut counts = vec![Overlap::default(); deltas.len()];
+        simd::overlaps(self.level, &slices(deltas), epsilon, &mut counts);
+        Ok(counts)
+    }
+
+    fn row_divergences(&self, x: &CpuBuf, y: &CpuBuf, width: usize) -> Result<Vec<f64>, ExecError> {
+        let (mut p, mut q) = (vec![0.0; width], vec![0.0; width]);
+        let rows = x.0.chunks(width.max(1)).zip(y.0.chunks(width.max(1)));
+        Ok(rows.map(|(x, y)| simd::divergence(self.level, x, y, &mut p, &mut q)).collect())
     }
 
     fn store(&self, x: &CpuBuf, dtype: DType, out: &mut [u8]) -> Result<Finiteness, ExecError> {

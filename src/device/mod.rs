@@ -37,6 +37,9 @@ pub struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    /// No elements.
+    pub const NOTHING: Self = Self { dtype: DType::F32, bytes: &[] };
+
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.bytes.len() / self.dtype.size()
@@ -102,6 +105,9 @@ pub struct Cut {
 impl Cut {
     /// Keeps everything.
     pub const NONE: Self = Self { key: 0, last: u64::MAX };
+
+    /// Keeps nothing: there is no such key.
+    pub const WHOLE: Self = Self { key: u32::MAX, last: 0 };
 }
 
 /// A random drop, fixed by its key: element `i` is kept where the `i`-th draw is below `keep_below`.
@@ -120,13 +126,33 @@ impl Draw {
     }
 }
 
-/// What [`Device::elect`] divides the sum of the agreeing deltas by.
+/// Who votes in [`Device::elect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vote {
+    /// The weighted deltas.
+    Weighted,
+    /// The deltas as they are.
+    Plain,
+}
+
+/// How many elements a model changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlap {
+    /// That another model changes too.
+    pub shared: u64,
+    /// That no other model changes.
+    pub alone: u64,
+}
+
+/// What [`Device::elect`] divides the sum of the agreeing deltas by.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Divisor {
     /// Nothing: the weighted sum.
     One,
     /// The weights of the models that agree on the element; 1 where they sum to zero.
     AgreeingWeights,
+    /// The same, but at least this much.
+    AgreeingWeightsFrom(f32),
 }
 
 /// Whether all stored elements are numbers.
@@ -197,12 +223,43 @@ pub trait Device: Sync {
     /// Sets to zero what `cut` drops. `first` is the flat index of the block's first element.
     fn keep_largest(&self, x: &mut Self::Buf, cut: Cut, first: u64) -> Result<(), ExecError>;
 
+    /// Sets to zero what `cut` would keep. `first` is the flat index of the block's first element.
+    fn drop_largest(&self, x: &mut Self::Buf, cut: Cut, first: u64) -> Result<(), ExecError>;
+
+    /// Sets to zero where `mask` is zero, of either sign.
+    fn keep_where(&self, x: &mut Self::Buf, mask: &Self::Buf) -> Result<(), ExecError>;
+
     /// Sets to zero what `draw` drops. `first` is the flat index of the block's first element.
     fn keep_random(&self, x: &mut Self::Buf, draw: Draw, first: u64) -> Result<(), ExecError>;
 
     /// The TIES vote (Yadav et al. 2023, section 3): of the weighted deltas `w_i * d_i`, an element
-    /// takes the sum of those whose sign is that of the sum of all; a zero sum counts as positive.
-    fn elect(&self, deltas: &[Self::Buf], weights: &[f32], divisor: Divisor) -> Result<Self::Buf, ExecError>;
+    /// takes the sum of those whose sign is that of the sum of all votes; a zero sum counts as positive.
+    fn elect(
+        &self,
+        deltas: &[Self::Buf],
+        weights: &[f32],
+        vote: Vote,
+        divisor: Divisor,
+    ) -> Result<Self::Buf, ExecError>;
+
+    /// The population variance of each element over the blocks, in f64, rounded once.
+    fn variance(&self, x: &[Self::Buf]) -> Result<Self::Buf, ExecError>;
+
+    /// NearSwap: `x` goes `w = t · (1 / max(|x - y|, 10⁻⁶))` of the way to `y`, `w` held in `[0, 1]`, as
+    /// `w · y + (1 - w) · x`; every operation rounds.
+    fn near_swap(&self, x: &mut Self::Buf, y: &Self::Buf, t: f32) -> Result<(), ExecError>;
+
+    /// RAM (arXiv 2601.13572): of the deltas above `epsilon` in magnitude, an element takes the mean, or
+    /// where there is only one, that delta times its factor of `alone`. Each is divided, then summed.
+    fn pool(&self, deltas: &[Self::Buf], epsilon: f32, alone: &[f32]) -> Result<Self::Buf, ExecError>;
+
+    /// How many deltas above `epsilon` in magnitude each model shares with others, or has alone.
+    fn overlaps(&self, deltas: &[Self::Buf], epsilon: f32) -> Result<Vec<Overlap>, ExecError>;
+
+    /// For each row of `width` elements the divergence of Kullback and Leibler `Σ p · ln(p / q)`, with
+    /// `p` and `q` the softmax of the row of `x` and of `y`, each plus 10⁻⁸; in f64, never below zero.
+    /// The block holds whole rows.
+    fn row_divergences(&self, x: &Self::Buf, y: &Self::Buf, width: usize) -> Result<Vec<f64>, ExecError>;
 
     /// f32 to `dtype`, to nearest, ties to even, into `dtype.size()` bytes an element.
     fn store(&self, x: &Self::Buf, dtype: DType, out: &mut [u8]) -> Result<Finiteness, ExecError>;

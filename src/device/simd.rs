@@ -115,7 +115,14 @@ dispatch! {
     fn equal_count(x: &[f32], key: u32) -> u32;
     fn keep_largest(x: &mut [f32], key: u32, equal_until: usize);
     fn keep_random(x: &mut [f32], draw: super::Draw, first: u64);
-    fn elect(deltas: &[&[f32]], weights: &[f32], divisor: super::Divisor, out: &mut [f32]);
+    fn drop_largest(x: &mut [f32], key: u32, equal_until: usize);
+    fn keep_where(x: &mut [f32], mask: &[f32]);
+    fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
+    fn variance(x: &[&[f32]], out: &mut [f32]);
+    fn near_swap(x: &mut [f32], y: &[f32], t: f32);
+    fn pool(deltas: &[&[f32]], epsilon: f32, alone: &[f32], out: &mut [f32]);
+    fn overlaps(deltas: &[&[f32]], epsilon: f32, counts: &mut [super::Overlap]);
+    fn divergence(x: &[f32], y: &[f32], p: &mut [f64], q: &mut [f64]) -> f64;
     fn store_bf16(x: &[f32], out: &mut [u8]) -> super::Finiteness;
     fn store_f16(x: &[f32], out: &mut [u8]) -> super::Finiteness;
     fn store_f32(x: &[f32], out: &mut [u8]) -> super::Finiteness;

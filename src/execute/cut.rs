@@ -29,7 +29,7 @@ pub(super) enum Step {
 /// A search in progress: feed it counts until it is done.
 #[derive(Clone, Debug)]
 pub(super) struct CutSearch {
-    keep: u64,
+    pub(super) keep: u64,
     max_bins: usize,
     pub(super) step: Step,
 }

@@ -1,7 +1,8 @@
 //! Where a cut probably is, so that one counting pass finds it.
 
 use super::cut::{self, FEW_BINS};
-use crate::device::{Device, Window};
+use super::search::Wanted;
+use crate::device::{Device, LINE, Window};
 use crate::problem::ExecError;
 
 /// Where a cut probably is, judged from a sample.
@@ -13,15 +14,21 @@ pub(super) struct Guess {
     pub(super) likely: Vec<u32>,
 }
 
-/// Guesses where the `keep`-th largest of `elements` magnitudes is, from a sample of the difference.
+/// Guesses where the cut among `elements` magnitudes is, from a sample of them.
 pub(super) fn guess<D: Device>(
     d: &D,
     sample: &D::Buf,
     sampled: u64,
-    keep: u64,
+    wanted: Wanted,
     elements: u64,
 ) -> Result<Guess, ExecError> {
-    let share = keep as f64 / elements as f64;
+    let share = match wanted {
+        Wanted::Count(keep) => keep as f64 / elements as f64,
+        Wanted::OfNonZero(share) => {
+            let zeros: u32 = d.equal_counts(sample, 0, LINE)?.into_iter().sum();
+            share * (1.0 - f64::from(zeros) / sampled as f64)
+        }
+    };
     let rank = share * sampled as f64;
     // Neighbours resemble each other, so the sample is worth less than its size: four standard
     // deviations of a sample four times smaller.

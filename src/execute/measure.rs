@@ -1,13 +1,13 @@
 //! Statistics of a whole tensor, gathered in passes before it is merged.
 //!
-//! A [`Meter`] measures one [`Stat`]. Workers observe blocks into a [`Tally`] of their own and hand it
-//! over when they leave the pass. Counts may be added in any order; sums are kept per unit and added
-//! in the order of units, so the result depends on neither threads nor blocks.
+//! A [`Meter`] measures one [`Stat`]: cuts are searched by counting, everything else is a sum. Workers
+//! observe blocks into a [`Tally`] of their own and hand it over when they leave the pass. Counts may be
+//! added in any order; sums are kept per unit and added in the order of units, so the result depends on
+//! neither threads nor blocks.
 
-use super::cut::{CutSearch, FEW_BINS, MAX_BINS, Step};
-use super::guess::Guess;
-use crate::device::{Device, Outside, Window};
-use crate::method::{AbsSums, Measured, Stat, Sums, Vectors, pairs};
+use super::search::{Counts, Equals, Search, add_all, add_unit};
+use crate::device::{Cut, Device, Overlap};
+use crate::method::{AbsSums, Band, Measured, Quantity, Stat, Then, Vectors, pairs};
 use crate::plan::{Job, Work};
 use crate::problem::ExecError;
 
@@ -33,68 +33,49 @@ pub(super) struct Meter {
     phase: Phase,
     /// Elements in a line.
     line: usize,
+    elements: u64,
     /// Units of the tensor.
     units: usize,
-    /// Per unit; the meaning is the phase's.
+    /// Per unit, or per portion of units.
     sums: Vec<Vec<f64>>,
-    /// Per unit: how many elements have each of the keys of `likely`, or in a pass that locates, the key.
-    equal: Vec<Vec<u64>>,
-    /// Keys at which the cut probably is: counting their elements per unit saves the pass that locates.
-    likely: Vec<u32>,
-    outside: Outside,
-    bins: Vec<u64>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// Inner products.
-    Gram,
-    /// Inner products of columns.
-    Columns,
     /// Counting passes.
-    Search(CutSearch),
-    /// Sums before and after the drop that is known by now.
-    DropSums(Option<crate::device::Cut>),
+    Search(Vec<Search>),
+    /// Sums, after these cuts.
+    Sum(Vec<Cut>),
     Done(Measured),
 }
 
 /// What one worker saw in one pass.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    outside: Outside,
-    bins: Vec<u32>,
-    /// Unit and its values.
-    equal: Vec<(usize, Vec<u64>)>,
+    counts: Vec<Counts>,
+    /// Unit or portion and its values.
     sums: Vec<(usize, Vec<f64>)>,
 }
 
-/// How many different differences there can be.
+/// What a meter wants to see in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Precision {
-    /// All inputs are 16-bit floats.
-    Half,
-    /// Some are not.
-    Full,
+pub(super) enum Wants {
+    Nothing,
+    All(Vectors),
+    One(Quantity),
+    /// All differences, and a quantity.
+    Both(Quantity),
 }
 
 impl Meter {
-    /// A meter of `stat` over the tensor of a job.
-    pub(super) fn new(stat: Stat, job: &Job, precision: Precision, guess: Option<Guess>) -> Self {
-        let (range, likely) = guess.map_or((None, Vec::new()), |g| (Some(g.range), g.likely));
-        let bins = match precision {
-            Precision::Half => FEW_BINS,
-            // Many models search at once: together they stay within 16 MiB of counters.
-            Precision::Full => (16 * MAX_BINS / job.models.len().max(1)).min(MAX_BINS),
-        };
-        let phase = match stat {
-            Stat::Gram(_) => Phase::Gram,
-            Stat::ColumnGram { .. } => Phase::Columns,
-            Stat::Cut { keep, .. } => Phase::Search(CutSearch::new(keep, range, bins)),
-            Stat::DrawSums { .. } => Phase::DropSums(None),
+    /// A meter of `stat` over the tensor of a job; `searches` for the cuts that it has.
+    pub(super) fn new(stat: Stat, job: &Job, searches: Vec<Search>) -> Self {
+        let phase = match searches.is_empty() {
+            true => Phase::Sum(Vec::new()),
+            false => Phase::Search(searches),
         };
         let units = job.elements().div_ceil(super::unit(job));
-        let (sums, equal, bins) = (Vec::new(), Vec::new(), Vec::new());
-        Self { stat, phase, line: job.grain(), units, sums, equal, likely, outside: Outside::default(), bins }
+        Self { stat, phase, line: job.grain(), elements: job.elements() as u64, units, sums: Vec::new() }
     }
 
     /// The result, once there is one.
@@ -107,61 +88,46 @@ impl Meter {
 
     /// Which inputs this meter wants to see in the coming pass.
     pub(super) fn wants(&self) -> Wants {
-        match (&self.phase, self.stat) {
+        match (&self.phase, &self.stat) {
             (Phase::Done(_), _) => Wants::Nothing,
-            (_, Stat::Gram(of) | Stat::ColumnGram { of, .. }) => Wants::All(of),
-            (_, Stat::Cut { model, .. } | Stat::DrawSums { model, .. }) => Wants::Delta(model),
+            (_, Stat::Gram(of) | Stat::ColumnGram { of, .. }) => Wants::All(*of),
+            (_, Stat::Overlap { .. }) => Wants::All(Vectors::Deltas),
+            (Phase::Sum(_), Stat::Cuts { of, then: Then::Squares, .. }) => Wants::Both(*of),
+            (_, Stat::Cuts { of, .. }) => Wants::One(*of),
+            (_, Stat::DrawSums { model, .. }) => Wants::One(Quantity::Delta(*model)),
         }
     }
 
-    /// Observes a block of one model's difference from the base.
-    pub(super) fn observe_delta<D: Device>(
+    /// Observes a block of a quantity, which may be changed.
+    pub(super) fn observe<D: Device>(
         &self,
         d: &D,
         tally: &mut Tally,
         unit: usize,
         first: u64,
-        mut delta: D::Buf,
+        mut x: D::Buf,
     ) -> Result<(), ExecError> {
-        match (&self.phase, self.stat) {
-            (Phase::Search(search), _) => match search.step {
-                Step::Count(window) => {
-                    tally.bins.resize(window.bins, 0);
-                    let before = self.likely_counts(window, &tally.bins);
-                    let outside = d.abs_counts(&delta, window, &mut tally.bins)?;
-                    tally.outside = tally.outside.and(outside);
-                    let after = self.likely_counts(window, &tally.bins);
-                    let here = after.iter().zip(before).map(|(after, before)| after - before).collect();
-                    add_unit(&mut tally.equal, unit, here, add_all);
-                }
-                Step::Locate { key, .. } => {
-                    let count = d.equal_counts(&delta, key, self.line)?.into_iter().map(u64::from).sum();
-                    add_unit(&mut tally.equal, unit, vec![count], add_all);
-                }
-                Step::Done(_) => {}
-            },
-            (Phase::DropSums(cut), stat) => {
-                let all = d.line_abs_sums(&delta, self.line)?;
-                match (cut, stat) {
-                    (Some(cut), _) => d.keep_largest(&mut delta, *cut, first)?,
-                    (None, Stat::DrawSums { draw, .. }) => d.keep_random(&mut delta, draw, first)?,
-                    _ => {}
-                }
-                let kept = d.line_abs_sums(&delta, self.line)?;
-                for (all, kept) in all.into_iter().zip(kept) {
-                    add_unit(&mut tally.sums, unit, vec![all, kept], add_all);
+        match (&self.phase, &self.stat) {
+            (Phase::Search(searches), _) => {
+                tally.counts.resize_with(searches.len(), Counts::default);
+                for (search, counts) in searches.iter().zip(&mut tally.counts) {
+                    search.observe(d, counts, unit, self.line, &x)?;
                 }
             }
-            _ => {}
+            (Phase::Sum(cuts), stat) => {
+                let all = d.line_abs_sums(&x, self.line)?;
+                match stat {
+                    Stat::DrawSums { draw, .. } => d.keep_random(&mut x, *draw, first)?,
+                    _ => Band::of(cuts).apply(d, &mut x, first)?,
+                }
+                let kept = d.line_abs_sums(&x, self.line)?;
+                for (all, kept) in all.into_iter().zip(kept) {
+                    add_unit(&mut tally.sums, unit, vec![all, kept]);
+                }
+            }
+            (Phase::Done(_), _) => {}
         }
         Ok(())
-    }
-
-    /// The bins of the likely keys.
-    fn likely_counts(&self, window: Window, bins: &[u32]) -> Vec<u64> {
-        let bin = |key: &u32| key.checked_sub(window.low).map(|offset| (offset >> window.shift) as usize);
-        let count = |key| bin(key).and_then(|b| bins.get(b)).map_or(0, |n| u64::from(*n));
-        self.likely.iter().map(count).collect()
     }
 
     /// Observes a block of all models, or of all differences.
@@ -172,49 +138,78 @@ impl Meter {
         unit: usize,
         vectors: &[D::Buf],
     ) -> Result<(), ExecError> {
-        if let (Phase::Columns, Stat::ColumnGram { width, .. }) = (&self.phase, self.stat) {
-            let portion = unit / self.portion(self.units).max(1);
-            let len = width * vectors.len() * (vectors.len() + 1) / 2;
-            if tally.sums.last().is_none_or(|(last, _)| *last != portion) {
-                tally.sums.push((portion, vec![0.0; len]));
+        match self.stat {
+            Stat::ColumnGram { width, .. } => {
+                let portion = unit / self.portion();
+                let len = width * vectors.len() * (vectors.len() + 1) / 2;
+                if tally.sums.last().is_none_or(|(last, _)| *last != portion) {
+                    tally.sums.push((portion, vec![0.0; len]));
+                }
+                let Some((_, sums)) = tally.sums.last_mut() else { return Ok(()) };
+                let mut columns = sums.chunks_mut(width);
+                pairs(vectors, |a, b| match columns.next() {
+                    Some(sums) => d.add_column_dots(a, b, sums),
+                    None => Ok(()),
+                })?;
             }
-            let Some((_, sums)) = tally.sums.last_mut() else { return Ok(()) };
-            let mut columns = sums.chunks_mut(width);
-            pairs(vectors, |a, b| match columns.next() {
-                Some(sums) => d.add_column_dots(a, b, sums),
-                None => Ok(()),
-            })?;
-            return Ok(());
-        }
-        let dots = pairs(vectors, |a, b| d.line_dots(a, b, self.line))?;
-        for line in 0..dots.first().map_or(0, Vec::len) {
-            let values = dots.iter().map(|p| p[line]).collect();
-            add_unit(&mut tally.sums, unit, values, add_all);
+            Stat::Overlap { epsilon } => {
+                let overlaps = d.overlaps(vectors, epsilon)?;
+                // Counts below 2^53 are exact, in any order.
+                let counts = overlaps.iter().flat_map(|o| [o.shared as f64, o.alone as f64]).collect();
+                add_unit(&mut tally.sums, unit, counts);
+            }
+            _ => {
+                let dots = pairs(vectors, |a, b| d.line_dots(a, b, self.line))?;
+                self.add_lines(tally, unit, &dots);
+            }
         }
         Ok(())
     }
 
+    /// Observes a block of all differences, and of the quantity by which they are cut.
+    pub(super) fn observe_both<D: Device>(
+        &self,
+        d: &D,
+        tally: &mut Tally,
+        unit: usize,
+        first: u64,
+        deltas: &mut [D::Buf],
+        mut x: D::Buf,
+    ) -> Result<(), ExecError> {
+        let Phase::Sum(cuts) = &self.phase else { return Ok(()) };
+        if !cuts.is_empty() {
+            Band::of(cuts).apply(d, &mut x, first)?;
+            deltas.iter_mut().try_for_each(|delta| d.keep_where(delta, &x))?;
+        }
+        let squares = deltas.iter().map(|x| d.line_dots(x, x, self.line)).collect::<Result<Vec<_>, _>>()?;
+        self.add_lines(tally, unit, &squares);
+        Ok(())
+    }
+
+    /// Adds sums of lines, several of each, to the sums of their unit.
+    fn add_lines(&self, tally: &mut Tally, unit: usize, sums: &[Vec<f64>]) {
+        for line in 0..sums.first().map_or(0, Vec::len) {
+            add_unit(&mut tally.sums, unit, sums.iter().map(|s| s[line]).collect());
+        }
+    }
+
     /// How many units one worker measures in a row. Sums of columns are kept for each such portion, so
     /// there are only a few.
-    pub(super) fn portion(&self, units: usize) -> usize {
+    pub(super) fn portion(&self) -> usize {
         match self.stat {
-            Stat::ColumnGram { .. } => units.div_ceil(COLUMN_SUMS),
+            Stat::ColumnGram { .. } => self.units.div_ceil(COLUMN_SUMS).max(1),
             _ => 1,
         }
     }
 
-    /// Takes over what a worker saw. `units` is the number of units of the tensor.
-    pub(super) fn absorb(&mut self, tally: Tally, units: usize) {
-        self.outside = self.outside.and(tally.outside);
-        self.bins.resize(self.bins.len().max(tally.bins.len()), 0);
-        for (sum, bin) in self.bins.iter_mut().zip(tally.bins) {
-            *sum += u64::from(bin);
+    /// Takes over what a worker saw.
+    pub(super) fn absorb(&mut self, tally: Tally) {
+        if let Phase::Search(searches) = &mut self.phase {
+            for (search, counts) in searches.iter_mut().zip(tally.counts) {
+                search.absorb(counts, self.units);
+            }
         }
-        self.equal.resize(units, Vec::new());
-        for (unit, counts) in tally.equal {
-            self.equal[unit] = counts;
-        }
-        self.sums.resize(units, Vec::new());
+        self.sums.resize(self.units, Vec::new());
         for (unit, sums) in tally.sums {
             self.sums[unit] = sums;
         }
@@ -224,11 +219,8 @@ impl Meter {
     /// whose magnitude has that key.
     pub(super) fn conclude(
         &mut self,
-        find: impl FnOnce(usize, u32, u64) -> Result<u64, ExecError>,
+        mut find: impl FnMut(usize, u32, u64) -> Result<u64, ExecError>,
     ) -> Result<(), ExecError> {
-        let bins = std::mem::take(&mut self.bins);
-        let outside = std::mem::take(&mut self.outside);
-        let equal = std::mem::take(&mut self.equal);
         let sums = std::mem::take(&mut self.sums).into_iter().fold(Vec::new(), |mut total, unit| {
             if total.is_empty() {
                 return unit;
@@ -237,82 +229,52 @@ impl Meter {
             total
         });
         match &mut self.phase {
-            Phase::Gram => self.phase = Phase::Done(Measured::Gram(sums)),
-            Phase::Columns => {
-                let width = match self.stat {
-                    Stat::ColumnGram { width, .. } => width,
-                    _ => 1,
-                };
-                let pairs = sums.chunks(width).map(<[f64]>::to_vec).collect();
-                self.phase = Phase::Done(Measured::ColumnGram(pairs));
-            }
-            Phase::Search(search) => {
-                // Which column of `equal` tells where the elements of the key are.
-                let mut column = Some(0);
-                if let Step::Count(_) = search.step {
-                    search.counted(outside, &bins);
-                    column = match search.step {
-                        Step::Locate { key, .. } => self.likely.iter().position(|likely| *likely == key),
-                        _ => None,
-                    };
+            Phase::Search(searches) => {
+                for search in searches.iter_mut().filter(|s| s.found().is_none()) {
+                    search.conclude(self.elements, &mut find)?;
                 }
-                if let (Step::Locate { key, take }, Some(column)) = (search.step, column) {
-                    let counts = equal.iter().map(|unit| unit.get(column).copied().unwrap_or_default());
-                    let mut before = 0;
-                    let unit = counts.into_iter().position(|count| {
-                        let here = before + count >= take;
-                        before += if here { 0 } else { count };
-                        here
-                    });
-                    let last = match unit {
-                        Some(unit) => find(unit, key, take - before)?,
-                        None => u64::MAX,
-                    };
-                    search.located(last);
-                }
-                if let Step::Done(cut) = search.step {
+                let cuts: Option<Vec<Cut>> = searches.iter().map(Search::found).collect();
+                if let Some(cuts) = cuts {
                     self.phase = match self.stat {
-                        Stat::Cut { sums: Sums::Measure, .. } => Phase::DropSums(Some(cut)),
-                        _ => Phase::Done(Measured::Cut(cut, AbsSums::default())),
+                        Stat::Cuts { then: Then::AbsSums | Then::Squares, .. } => Phase::Sum(cuts),
+                        _ => Phase::Done(Measured::Cuts(cuts)),
                     };
                 }
             }
-            Phase::DropSums(cut) => {
-                let sums = match sums[..] {
-                    [all, kept] => AbsSums { all, kept },
-                    _ => AbsSums::default(),
-                };
-                self.phase = Phase::Done(match cut {
-                    Some(cut) => Measured::Cut(*cut, sums),
-                    None => Measured::DrawSums(sums),
-                });
-            }
+            Phase::Sum(cuts) => self.phase = Phase::Done(result(&self.stat, std::mem::take(cuts), sums)),
             Phase::Done(_) => {}
         }
         Ok(())
     }
 }
 
-/// See [`Meter::wants`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wants {
-    Nothing,
-    All(Vectors),
-    Delta(usize),
-}
-
-/// Adds a value to the entry of `unit`, which is the last one if there is one: workers observe a
-/// unit's blocks in order.
-fn add_unit<T>(entries: &mut Vec<(usize, T)>, unit: usize, value: T, add: impl Fn(&mut T, T)) {
-    match entries.last_mut() {
-        Some((last, sum)) if *last == unit => add(sum, value),
-        _ => entries.push((unit, value)),
+/// What sums mean.
+fn result(stat: &Stat, cuts: Vec<Cut>, sums: Vec<f64>) -> Measured {
+    let abs_sums = match sums[..] {
+        [all, kept] => AbsSums { all, kept },
+        _ => AbsSums::default(),
+    };
+    match stat {
+        Stat::Gram(_) => Measured::Gram(sums),
+        Stat::ColumnGram { width, .. } => {
+            Measured::ColumnGram(sums.chunks(*width).map(<[f64]>::to_vec).collect())
+        }
+        Stat::Cuts { then: Then::Squares, .. } => {
+            Measured::CutSquares(cuts.first().copied().unwrap_or(Cut::NONE), sums)
+        }
+        Stat::Cuts { .. } => Measured::CutSums(cuts, abs_sums),
+        Stat::DrawSums { .. } => Measured::DrawSums(abs_sums),
+        Stat::Overlap { .. } => {
+            let overlap = |pair: &[f64; 2]| Overlap { shared: pair[0] as u64, alone: pair[1] as u64 };
+            Measured::Overlap(sums.as_chunks::<2>().0.iter().map(overlap).collect())
+        }
     }
 }
 
-#[allow(clippy::ptr_arg)] // the signature that `add_unit` asks for
-fn add_all<T: std::ops::AddAssign>(total: &mut Vec<T>, more: Vec<T>) {
-    for (total, more) in total.iter_mut().zip(more) {
-        *total += more;
+/// Whether a search must tell equals apart for a statistic.
+pub(super) fn equals(then: Then) -> Equals {
+    match then {
+        Then::Magnitude => Equals::Leave,
+        Then::Cut | Then::AbsSums | Then::Squares => Equals::Part,
     }
 }

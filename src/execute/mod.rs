@@ -14,6 +14,7 @@ mod non_finite;
 mod output;
 mod piece;
 mod run;
+mod search;
 mod statistics;
 
 pub use piece::{ALIGN, Piece};
@@ -102,11 +103,11 @@ pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
 pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
     let models = plan.jobs.iter().map(|j| j.sources().count()).max().unwrap_or(0);
     let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
-    let counts = plan.jobs.iter().any(|j| j.passes() > 2);
+    let searches = plan.jobs.iter().map(statistics::searches).max().unwrap_or(0);
     let longest = plan.jobs.iter().map(Job::grain).max().unwrap_or(0);
     let blocks = (2 * models + 4) * block_elements.max(longest) * 4;
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
-    let counters = if counts { models.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
+    let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
     // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to
     // be written.
     let unit = plan.jobs.iter().map(unit).max().unwrap_or(0);

@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
         let job = &context.plan.jobs[index];
         let units = job.elements().div_ceil(unit(job));
         let meters = statistics::meters(context, job)?;
-        let portion = meters.iter().map(|m| m.portion(units)).max().unwrap_or(1);
+        let portion = meters.iter().map(Meter::portion).max().unwrap_or(1);
         Ok(Self {
             index,
             job,

@@ -3,12 +3,13 @@
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::guess::{Guess, guess};
-use super::measure::{Meter, Precision, Tally, Wants};
+use super::guess::guess;
+use super::measure::{self, Meter, Tally, Wants};
 use super::run::{Context, Run};
+use super::search::{Precision, Search, Wanted};
 use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
-use crate::method::{Measured, Stat, Vectors, vectors};
+use crate::method::{Keep, Measured, Quantity, Stat, Vectors, vectors};
 use crate::plan::{Job, Source, Work};
 use crate::problem::ExecError;
 
@@ -25,17 +26,44 @@ const SAMPLE_RUN: usize = 64;
 pub(super) fn meters<D: Device>(context: &Context<'_, D>, job: &Job) -> Result<Vec<Meter>, ExecError> {
     let Work::Merge(op) = &job.work else { return Ok(Vec::new()) };
     let half = job.sources().all(|s| s.info(&context.plan.inputs).dtype.size() <= 2);
-    let precision = if half { Precision::Half } else { Precision::Full };
-    let meter = |stat| {
-        let guess = match stat {
-            Stat::Cut { model, keep, .. } if job.elements() > SAMPLE_ABOVE => {
-                sampled_guess(context, job, model, keep)?
+    let stats = op.stats();
+    let count = stats.iter().map(|stat| wanted(stat).len()).sum();
+    let meter = |stat: Stat| {
+        let mut searches = Vec::new();
+        if let Stat::Cuts { of, then, .. } = &stat {
+            let precision = match of {
+                Quantity::Delta(_) if half => Precision::Half,
+                _ => Precision::Full,
+            };
+            let sample = sample(context, job, *of)?;
+            for wanted in wanted(&stat) {
+                let guess = match &sample {
+                    Some((values, len)) => {
+                        Some(guess(context.device, values, *len, wanted, job.elements() as u64)?)
+                    }
+                    None => None,
+                };
+                searches.push(Search::new(wanted, measure::equals(*then), precision, count, guess));
             }
-            _ => None,
-        };
-        Ok(Meter::new(stat, job, precision, guess))
+        }
+        Ok(Meter::new(stat, job, searches))
     };
-    op.stats().into_iter().map(meter).collect()
+    stats.into_iter().map(meter).collect()
+}
+
+/// How many cuts are searched for a job.
+pub(super) fn searches(job: &Job) -> usize {
+    let Work::Merge(op) = &job.work else { return 0 };
+    op.stats().iter().map(|stat| wanted(stat).len()).sum()
+}
+
+/// The cuts that must be searched for a statistic; to keep everything needs none.
+pub(super) fn wanted(stat: &Stat) -> Vec<Wanted> {
+    match stat {
+        Stat::Cuts { keep: Keep::Counts(counts), .. } => counts.iter().copied().map(Wanted::Count).collect(),
+        Stat::Cuts { keep: Keep::OfNonZero(share), .. } if *share < 1.0 => vec![Wanted::OfNonZero(*share)],
+        _ => Vec::new(),
+    }
 }
 
 impl<'a> Run<'a> {
@@ -67,27 +95,35 @@ impl<'a> Run<'a> {
                 Some(base) => Some(d.load(base.chunk(inputs, block.clone()))?),
                 None => None,
             };
+            let chunks: Vec<Chunk<'_>> =
+                self.job.models.iter().map(|m| m.chunk(inputs, block.clone())).collect();
+            let first = block.start as u64;
             for (meter, tally) in meters.iter().zip(tallies.iter_mut()) {
-                match (meter.wants(), &base) {
-                    (Wants::Delta(model), Some(base)) => {
-                        let chunk = self.job.models[model].chunk(inputs, block.clone());
-                        read += chunk.bytes.len() as u64;
-                        let delta = d.delta(chunk, base)?;
-                        meter.observe_delta(d, tally, unit, block.start as u64, delta)?;
-                    }
+                let wants = meter.wants();
+                read += match wants {
+                    Wants::Nothing => 0,
+                    Wants::One(Quantity::Delta(model)) => chunks[model].bytes.len(),
+                    _ => chunks.iter().map(|c| c.bytes.len()).sum(),
+                };
+                match (wants, &base) {
                     (Wants::All(of), base) => {
-                        let chunks: Vec<Chunk<'_>> =
-                            self.job.models.iter().map(|m| m.chunk(inputs, block.clone())).collect();
-                        read += chunks.iter().map(|c| c.bytes.len() as u64).sum::<u64>();
                         let base = base.as_ref().filter(|_| of == Vectors::Deltas);
                         meter.observe_all(d, tally, unit, &vectors(d, &chunks, base)?)?;
+                    }
+                    (Wants::One(quantity), Some(base)) => {
+                        meter.observe(d, tally, unit, first, quantity.of(d, &chunks, base)?)?;
+                    }
+                    (Wants::Both(quantity), Some(base)) => {
+                        let x = quantity.of(d, &chunks, base)?;
+                        let mut deltas = vectors(d, &chunks, Some(base))?;
+                        meter.observe_both(d, tally, unit, first, &mut deltas, x)?;
                     }
                     _ => {}
                 }
             }
         }
         self.check_intact(context)?;
-        self.report(context, read);
+        self.report(context, read as u64);
         Ok(())
     }
 
@@ -95,7 +131,7 @@ impl<'a> Run<'a> {
     pub(super) fn absorb(&self, tallies: Vec<Tally>) {
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         for (meter, tally) in meters.iter_mut().zip(tallies) {
-            meter.absorb(tally, self.units);
+            meter.absorb(tally);
         }
     }
 
@@ -103,8 +139,8 @@ impl<'a> Run<'a> {
     pub(super) fn conclude<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         for meter in meters.iter_mut() {
-            if let Wants::Delta(model) = meter.wants() {
-                meter.conclude(|unit, key, n| self.find(context, model, unit, key, n))?;
+            if let Wants::One(quantity) = meter.wants() {
+                meter.conclude(|unit, key, n| self.find(context, quantity, unit, key, n))?;
             } else {
                 meter.conclude(|_, _, _| Ok(u64::MAX))?;
             }
@@ -119,34 +155,34 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Flat index of the `n`-th element, from 1, of a unit whose difference has this key.
+    /// Flat index of the `n`-th element, from 1, of a unit whose magnitude has this key.
     fn find<D: Device>(
         &self,
         context: &Context<'a, D>,
-        model: usize,
+        quantity: Quantity,
         unit: usize,
         key: u32,
         mut n: u64,
     ) -> Result<u64, ExecError> {
         let (d, inputs) = (context.device, &context.plan.inputs);
-        let delta = |range: std::ops::Range<usize>| -> Result<D::Buf, ExecError> {
-            match self.job.base {
-                Some(base) => d.delta(
-                    self.job.models[model].chunk(inputs, range.clone()),
-                    &d.load(base.chunk(inputs, range))?,
-                ),
-                None => d.load(self.job.models[model].chunk(inputs, range)),
-            }
+        let values = |range: std::ops::Range<usize>| -> Result<D::Buf, ExecError> {
+            let base = match self.job.base {
+                Some(base) => d.load(base.chunk(inputs, range.clone()))?,
+                None => d.zeros(range.len())?,
+            };
+            let models: Vec<Chunk<'_>> =
+                self.job.models.iter().map(|m| m.chunk(inputs, range.clone())).collect();
+            quantity.of(d, &models, &base)
         };
         for block in self.blocks(d, self.range(unit)) {
-            for (i, count) in d.equal_counts(&delta(block.clone())?, key, LINE)?.into_iter().enumerate() {
+            for (i, count) in d.equal_counts(&values(block.clone())?, key, LINE)?.into_iter().enumerate() {
                 if u64::from(count) < n {
                     n -= u64::from(count);
                     continue;
                 }
                 let start = block.start + i * LINE;
                 let line = start..(start + LINE).min(block.end);
-                for (i, equal) in d.equal_counts(&delta(line)?, key, 1)?.into_iter().enumerate() {
+                for (i, equal) in d.equal_counts(&values(line)?, key, 1)?.into_iter().enumerate() {
                     n -= u64::from(equal);
                     if n == 0 {
                         return Ok((start + i) as u64);
@@ -158,15 +194,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Guesses where a cut will be from a sample of the model's difference.
-fn sampled_guess<D: Device>(
+/// Values of a quantity at places all over the tensor, and how many; none where the tensor is small, or
+/// where a value depends on its whole row.
+fn sample<D: Device>(
     context: &Context<'_, D>,
     job: &Job,
-    model: usize,
-    keep: u64,
-) -> Result<Option<Guess>, ExecError> {
+    quantity: Quantity,
+) -> Result<Option<(D::Buf, u64)>, ExecError> {
     let (d, inputs, elements) = (context.device, &context.plan.inputs, job.elements());
-    let (Some(base), Some(model)) = (job.base, job.models.get(model)) else { return Ok(None) };
+    let Some(base) = job.base else { return Ok(None) };
+    if elements <= SAMPLE_ABOVE || matches!(quantity, Quantity::Importance { .. }) {
+        return Ok(None);
+    }
     let runs = (elements / SAMPLE_SHARE).min(SAMPLE) / SAMPLE_RUN;
     let gather = |source: Source| -> (DType, Vec<u8>) {
         let mut bytes = Vec::new();
@@ -178,7 +217,12 @@ fn sampled_guess<D: Device>(
     };
     let (dtype, bytes) = gather(base);
     let base = d.load(Chunk { dtype, bytes: &bytes })?;
-    let (dtype, bytes) = gather(*model);
-    let sample = d.delta(Chunk { dtype, bytes: &bytes }, &base)?;
-    guess(d, &sample, (runs * SAMPLE_RUN) as u64, keep, elements as u64).map(Some)
+    let wanted = |i: usize| !matches!(quantity, Quantity::Delta(model) if model != i);
+    let models = job.models.iter().enumerate().map(|(i, source)| match wanted(i) {
+        true => gather(*source),
+        false => (DType::F32, Vec::new()),
+    });
+    let models: Vec<_> = models.collect();
+    let chunks: Vec<Chunk<'_>> = models.iter().map(|(dtype, bytes)| Chunk { dtype: *dtype, bytes }).collect();
+    Ok(Some((quantity.of(d, &chunks, &base)?, (runs * SAMPLE_RUN) as u64)))
 }

@@ -5,8 +5,10 @@
 //! drop, rescale, weight, sum or vote, divide, lambda, add the base; each rounds to f32.
 
 use super::param::{DENSITY, LAMBDA, RESCALE_WORDS, WEIGHT};
-use super::{AbsSums, AnyOperator, Block, Invalid, Measured, Operator, Param, Setup, Stat, Sums};
-use crate::device::{Cut, Device, Divisor, Draw};
+use super::{
+    AbsSums, AnyOperator, Band, Block, Invalid, Keep, Measured, Operator, Param, Quantity, Setup, Stat, Then,
+};
+use crate::device::{Device, Divisor, Draw, Vote};
 use crate::problem::ExecError;
 
 /// Which elements of a difference are dropped.
@@ -138,8 +140,8 @@ impl Operator for Deltas {
     fn needs(&self) -> Vec<Stat> {
         let stat = |(model, thin): (usize, &Thin)| match *thin {
             Thin::Largest(keep, rescale) => {
-                let sums = if rescale == Rescale::L1 { Sums::Measure } else { Sums::Skip };
-                Some(Stat::Cut { model, keep, sums })
+                let then = if rescale == Rescale::L1 { Then::AbsSums } else { Then::Cut };
+                Some(Stat::Cuts { of: Quantity::Delta(model), keep: Keep::Counts(vec![keep]), then })
             }
             Thin::Random(draw, Rescale::L1) => Some(Stat::DrawSums { model, draw }),
             _ => None,
@@ -156,11 +158,12 @@ impl Operator for Deltas {
             let rescale = match *thin {
                 Thin::Whole => Factor::One,
                 Thin::Largest(_, rescale) => {
-                    let (cut, sums) = match stats.next() {
-                        Some(Measured::Cut(cut, sums)) => (*cut, *sums),
-                        _ => (Cut::NONE, AbsSums::default()),
+                    let (cuts, sums) = match stats.next() {
+                        Some(Measured::CutSums(cuts, sums)) => (cuts.as_slice(), *sums),
+                        Some(Measured::Cuts(cuts)) => (cuts.as_slice(), AbsSums::default()),
+                        _ => (&[][..], AbsSums::default()),
                     };
-                    d.keep_largest(&mut delta, cut, x.first)?;
+                    Band::of(cuts).apply(d, &mut delta, x.first)?;
                     rescale.factor(sums)
                 }
                 Thin::Random(draw, rescale) => {
@@ -193,7 +196,7 @@ impl Deltas {
     fn combine<D: Device>(&self, d: &D, len: usize, deltas: &[D::Buf]) -> Result<D::Buf, ExecError> {
         if self.combine == Combine::Elect && !deltas.is_empty() {
             let divisor = if self.normalize.is_some() { Divisor::AgreeingWeights } else { Divisor::One };
-            return d.elect(deltas, &self.weights, divisor);
+            return d.elect(deltas, &self.weights, Vote::Weighted, divisor);
         }
         let mut sum = d.zeros(len)?;
         for (w, delta) in self.weights.iter().zip(deltas) {

@@ -4,6 +4,7 @@
 //! line in [`METHODS`]. Help, the recipe schema, validation and the agreement tests follow from there.
 //! Methods know nothing of recipes, files or threads.
 
+mod arcee_fusion;
 mod args;
 mod dare_linear;
 mod dare_ties;
@@ -13,10 +14,13 @@ mod karcher;
 mod linear;
 mod model_stock;
 mod multislerp;
+mod nearswap;
 mod nuslerp;
 mod operator;
 mod param;
 mod passthrough;
+mod ram;
+mod ramplus_tl;
 mod slerp;
 mod task_arithmetic;
 mod ties;
@@ -27,7 +31,9 @@ use crate::device::{Chunk, Device};
 use crate::problem::ExecError;
 
 pub use args::{Arg, Args, Invalid, Setup};
-pub use operator::{AbsSums, AnyOperator, Block, Measured, Operator, RunsOn, Stat, Sums, Vectors};
+pub use operator::{
+    AbsSums, AnyOperator, Band, Block, Keep, Measured, Operator, Quantity, RunsOn, Stat, Then, Vectors,
+};
 pub use param::{Fallback, Kind, Param, Scope};
 
 /// Every method, in the order in which `growmerge methods` lists them.
@@ -42,21 +48,15 @@ pub static METHODS: &[&Method] = &[
     &ties::METHOD,
     &dare_linear::METHOD,
     &dare_ties::METHOD,
+    &nearswap::METHOD,
+    &ram::METHOD,
+    &ramplus_tl::METHOD,
+    &arcee_fusion::METHOD,
     &passthrough::METHOD,
 ];
 
 /// Methods of mergekit that are still to come, so that a recipe that names one gets a true answer.
-pub static LATER: &[&str] = &[
-    "breadcrumbs",
-    "breadcrumbs_ties",
-    "della",
-    "della_linear",
-    "sce",
-    "nearswap",
-    "ram",
-    "ramplus_tl",
-    "arcee_fusion",
-];
+pub static LATER: &[&str] = &["breadcrumbs", "breadcrumbs_ties", "della", "della_linear", "sce"];
 
 /// What a method makes of `base_model`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

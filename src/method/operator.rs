@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use crate::device::cpu::Cpu;
-use crate::device::{Chunk, Cut, Device, Draw, LINE};
+use crate::device::{Chunk, Cut, Device, Draw, LINE, Overlap};
 use crate::problem::ExecError;
 
 /// Something about a whole tensor that an operator must know before it can merge a block.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Stat {
     /// Inner products of all pairs of inputs.
     Gram(Vectors),
@@ -18,15 +18,14 @@ pub enum Stat {
         /// Number of columns.
         width: usize,
     },
-    /// Where to cut to keep the `keep` largest differences of a model from the base; 1 or more, and
-    /// fewer than the tensor has elements. Among equals the lower flat index is kept.
-    Cut {
-        /// Which model.
-        model: usize,
-        /// How many elements.
-        keep: u64,
-        /// Whether the sums of magnitudes before and after are wanted too.
-        sums: Sums,
+    /// Where to cut to keep the largest. Among equals the lower flat index is kept.
+    Cuts {
+        /// The largest of what.
+        of: Quantity,
+        /// How many of them.
+        keep: Keep,
+        /// What else.
+        then: Then,
     },
     /// The sums of magnitudes of a model's difference from the base, of all and of what a draw keeps.
     DrawSums {
@@ -34,6 +33,11 @@ pub enum Stat {
         model: usize,
         /// The drop.
         draw: Draw,
+    },
+    /// For each model, how many elements it changes alone and how many along with others.
+    Overlap {
+        /// Smaller differences are no change.
+        epsilon: f32,
     },
 }
 
@@ -46,13 +50,91 @@ pub enum Vectors {
     Deltas,
 }
 
-/// Whether sums are measured along with a cut: they cost one more pass.
+/// A value for each element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sums {
-    /// Not needed.
-    Skip,
-    /// Needed for rescaling.
-    Measure,
+pub enum Quantity {
+    /// A model's difference from the base.
+    Delta(usize),
+    /// The variance of all differences from the base.
+    Variance,
+    /// The first model's difference from the base, times the divergence of its row from the base's.
+    Importance {
+        /// Elements in a row.
+        width: usize,
+    },
+}
+
+impl Quantity {
+    /// Its values in a block, whose base is loaded already.
+    ///
+    /// # Errors
+    /// Only what the device reports.
+    pub fn of<D: Device>(self, d: &D, models: &[Chunk<'_>], base: &D::Buf) -> Result<D::Buf, ExecError> {
+        let model = |i: usize| models.get(i).copied().unwrap_or(Chunk::NOTHING);
+        match self {
+            Self::Delta(i) => d.delta(model(i), base),
+            Self::Variance => d.variance(&super::vectors(d, models, Some(base))?),
+            Self::Importance { width } => {
+                let divergences = d.row_divergences(&d.load(model(0))?, base, width)?;
+                let divergences: Vec<f32> = divergences.into_iter().map(|x| x as f32).collect();
+                let mut importance = d.delta(model(0), base)?;
+                d.scale_rows(&mut importance, width, &divergences)?;
+                Ok(importance)
+            }
+        }
+    }
+}
+
+/// How many elements a cut keeps: 1 or more, and at most as many as the tensor has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Keep {
+    /// So many; a cut for each number.
+    Counts(Vec<u64>),
+    /// This share, rounded down, of those that are not zero; none is fine.
+    OfNonZero(f64),
+}
+
+/// What is wanted along with cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing, and not even where to part equals: only the magnitude at each cut.
+    Magnitude,
+    /// Nothing.
+    Cut,
+    /// The sums of magnitudes of all elements, and of those that the band of the cuts keeps. One more pass.
+    AbsSums,
+    /// Of each model's difference, the sum of squares of what the cut keeps. One more pass.
+    Squares,
+}
+
+/// The elements that cuts leave: up to two, of which the one that keeps more keeps, and the other drops
+/// what it would keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
+    keep: Cut,
+    drop: Option<Cut>,
+}
+
+impl Band {
+    /// Of one cut, or of two in any order; of none it is everything.
+    pub fn of(cuts: &[Cut]) -> Self {
+        let mut cuts = cuts.to_vec();
+        cuts.sort_by_key(|cut| (cut.key, std::cmp::Reverse(cut.last)));
+        let keep = cuts.first().copied().unwrap_or(Cut::NONE);
+        Self { keep, drop: cuts.get(1).copied() }
+    }
+
+    /// Sets what is not in the band to zero. `first` is the flat index of the block's first element.
+    ///
+    /// # Errors
+    /// Only what the device reports.
+    pub fn apply<D: Device>(&self, d: &D, x: &mut D::Buf, first: u64) -> Result<(), ExecError> {
+        d.keep_largest(x, self.keep, first)?;
+        match self.drop {
+            Some(cut) => d.drop_largest(x, cut, first),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Sums of magnitudes of a difference before and after elements were dropped.
@@ -73,10 +155,16 @@ pub enum Measured {
     ColumnGram(Vec<Vec<f64>>),
     /// Factors that an operator made of its statistics, for each model one or one for each column.
     Factors(Vec<Vec<f32>>),
-    /// The cut; the sums are zero where they were not asked for.
-    Cut(Cut, AbsSums),
+    /// Cuts in the order of what was asked for.
+    Cuts(Vec<Cut>),
+    /// Cuts, and the sums that the band leaves.
+    CutSums(Vec<Cut>, AbsSums),
+    /// A cut, and the sum of squares of each model.
+    CutSquares(Cut, Vec<f64>),
     /// Of a random drop.
     DrawSums(AbsSums),
+    /// Of each model.
+    Overlap(Vec<Overlap>),
 }
 
 /// One block of a tensor: the same elements of every input.
@@ -105,7 +193,7 @@ impl<'a> Block<'a> {
 
     /// The base. Plans give one to every method that takes differences; an empty chunk otherwise.
     pub fn base(&self) -> Chunk<'a> {
-        self.base.unwrap_or(Chunk { dtype: crate::checkpoint::DType::F32, bytes: &[] })
+        self.base.unwrap_or(Chunk::NOTHING)
     }
 }
 

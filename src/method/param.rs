@@ -154,6 +154,24 @@ pub(super) static TOL: Param =
     Param::new("tol", Global, Amount, Value(1e-5), "angles and lengths below this count as nothing");
 pub(super) static FILTER_WISE: Param =
     Param::new("filter_wise", Global, Switch, Value(0.0), "each row by its own angles, not the whole tensor");
+pub(super) static NEARSWAP_T: Param = Param::new(
+    "t",
+    Global,
+    Number,
+    Required,
+    "distance up to which an element is the other model's; beyond, it is that share of the way",
+);
+pub(super) static RAM_EPSILON: Param =
+    Param::new("epsilon", Global, Amount, Value(1e-5), "differences up to this size are no change");
+pub(super) static RAM_R: Param = Param::new(
+    "r",
+    Global,
+    Number,
+    Value(0.1),
+    "how much a model's own changes are enlarged by its shared ones",
+);
+pub(super) static RAM_ALPHA: Param =
+    Param::new("alpha", Global, Amount, Value(0.2), "the most that shared over own changes count");
 
 /// How kept elements make up for dropped ones; words and positions belong together.
 pub(super) const RESCALE_WORDS: &[&str] = &["none", "l1", "density"];

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Checkpoint, DType, TensorInfo};
 use crate::device::{Chunk, LINE};
-use crate::method::{AnyOperator, Args, Stat, Sums};
+use crate::method::{AnyOperator, Args, Stat, Then};
 
 /// A tensor of one of the plan's checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,9 +99,9 @@ impl Job {
     pub fn passes(&self) -> u64 {
         let Work::Merge(op) = &self.work else { return 1 };
         let of = |stat: Stat| match stat {
-            Stat::Gram(_) | Stat::ColumnGram { .. } | Stat::DrawSums { .. } => 1,
-            Stat::Cut { sums: Sums::Skip, .. } => 2,
-            Stat::Cut { sums: Sums::Measure, .. } => 3,
+            Stat::Gram(_) | Stat::ColumnGram { .. } | Stat::DrawSums { .. } | Stat::Overlap { .. } => 1,
+            Stat::Cuts { then: Then::Magnitude | Then::Cut, .. } => 2,
+            Stat::Cuts { then: Then::AbsSums | Then::Squares, .. } => 3,
         };
         1 + op.stats().into_iter().map(of).max().unwrap_or(0)
     }

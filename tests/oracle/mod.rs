@@ -4,6 +4,7 @@
 //! positive, L1 rescaling, what a zero divisor becomes).
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod agents;
 pub mod sphere;
 
 pub fn linear(models: &[Vec<f64>], weights: &[f64], normalize: bool) -> Vec<f64> {

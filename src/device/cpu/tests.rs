@@ -106,6 +106,19 @@ fn all_levels_agree_with_the_plain_one() {
                 let mut dropped = buf(d, &x);
                 d.keep_random(&mut dropped, Draw::new(99, 0.4), 17).unwrap();
                 out.extend(bytes(dropped.values()));
+                d.keep_where(&mut dropped, &by).unwrap();
+                d.drop_largest(&mut dropped, Cut { key: 0.25f32.to_bits(), last: 500 }, 17).unwrap();
+                d.near_swap(&mut dropped, &bz, 1e-3).unwrap();
+                out.extend(bytes(dropped.values()));
+                let all = [buf(d, &x), buf(d, &y), buf(d, &z)];
+                out.extend(bytes(d.variance(&all).unwrap().values()));
+                out.extend(bytes(d.pool(&all, 0.01, &[1.1, 0.9, 1.0]).unwrap().values()));
+                for overlap in d.overlaps(&all, 0.01).unwrap() {
+                    out.extend([overlap.shared, overlap.alone].iter().flat_map(|n| n.to_le_bytes()));
+                }
+                out.extend(d.row_divergences(&bx, &by, 100).unwrap().iter().flat_map(|x| x.to_le_bytes()));
+                let plain = d.elect(&all, &[0.5, 1.0, 0.2], Vote::Plain, Divisor::AgreeingWeightsFrom(0.6));
+                out.extend(bytes(plain.unwrap().values()));
                 let mut bins = vec![0; Window::ALL.bins];
                 let above = d.abs_counts(&bx, Window::ALL, &mut bins).unwrap();
                 out.extend(above.above.to_le_bytes());
@@ -113,7 +126,9 @@ fn all_levels_agree_with_the_plain_one() {
                 out.extend(bins.iter().flat_map(|b| b.to_le_bytes()));
                 out.extend(d.line_dots(&bx, &by, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
                 out.extend(d.line_abs_sums(&bx, 300).unwrap().iter().flat_map(|x| x.to_le_bytes()));
-                let vote = d.elect(&[bx, by, bz], &[0.5, 1.0, -0.2], Divisor::AgreeingWeights).unwrap();
+                let vote = d
+                    .elect(&[bx, by, bz], &[0.5, 1.0, -0.2], Vote::Weighted, Divisor::AgreeingWeights)
+                    .unwrap();
                 out.extend(bytes(vote.values()));
                 out
             };
@@ -135,6 +150,41 @@ fn rows_and_columns_get_their_own_factors_and_sums() {
     let mut sums = [0.0, 0.0, 100.0];
     d.add_column_dots(&x, &rows, &mut sums).unwrap();
     assert_eq!(sums, [2.0 - 16.0, 8.0 - 25.0, 100.0 + 18.0 - 36.0]);
+}
+
+#[test]
+fn several_blocks_meet_element_by_element() {
+    let d = Cpu::new();
+    let block = |x: &[f32]| buf(&d, x);
+    let deltas =
+        || [block(&[1.0, 0.0, 5.0, 2.0]), block(&[3.0, 0.0, 5.0, 0.0]), block(&[-1.0, 4.0, 5.0, 0.0])];
+    assert_eq!(d.variance(&deltas()).unwrap().values(), [8.0 / 3.0, 32.0 / 9.0, 0.0, 8.0 / 9.0]);
+    // Three change it, one alone by its factor, three, one alone.
+    assert_eq!(d.pool(&deltas(), 0.5, &[10.0, 1.0, 0.5]).unwrap().values(), [1.0, 2.0, 5.0, 20.0]);
+    let overlaps = d.overlaps(&deltas(), 0.5).unwrap();
+    assert_eq!(overlaps.iter().map(|o| (o.shared, o.alone)).collect::<Vec<_>>(), [(2, 1), (2, 0), (2, 1)]);
+    // The weighted votes of the first element sum to less than zero, the plain ones to more.
+    let vote = |vote| d.elect(&deltas(), &[0.1, 0.1, 0.8], vote, Divisor::One).unwrap().values()[0];
+    assert_eq!((vote(Vote::Weighted), vote(Vote::Plain)), (-0.8, 0.1 + 0.1 * 3.0));
+    let least = Divisor::AgreeingWeightsFrom(0.4);
+    let merged = d.elect(&deltas(), &[0.125, 0.125, 0.75], Vote::Plain, least).unwrap();
+    assert_eq!(merged.values()[..2], [0.5 / 0.4, 4.0]);
+}
+
+#[test]
+fn divergences_are_those_of_the_definition() {
+    let d = Cpu::new();
+    let (x, y) = (pattern(90, 31), pattern(90, 37));
+    let softmax = |x: &[f32]| -> Vec<f64> {
+        let total: f64 = x.iter().map(|x| f64::from(*x).exp()).sum();
+        x.iter().map(|x| f64::from(*x).exp() / total + 1e-8).collect()
+    };
+    let rows = d.row_divergences(&buf(&d, &x), &buf(&d, &y), 45).unwrap();
+    for (row, (x, y)) in rows.iter().zip(x.chunks(45).zip(y.chunks(45))) {
+        let want: f64 = softmax(x).iter().zip(softmax(y)).map(|(p, q)| p * (p / q).ln()).sum();
+        assert!((row - want).abs() < 1e-14, "{row} {want}");
+    }
+    assert_eq!(d.row_divergences(&buf(&d, &x), &buf(&d, &x), 90).unwrap(), [0.0]);
 }
 
 #[test]
@@ -185,11 +235,14 @@ fn counting_and_cutting_agree_with_a_sort() {
             assert_eq!((above, residue, bins), (want_above, want_residue, want));
         }
         let cut = Cut { key: key(0.5), last: 1700 };
+        let mut rest = buf(&d, &x);
+        d.drop_largest(&mut rest, cut, 500).unwrap();
         let mut kept = buf(&d, &x);
         d.keep_largest(&mut kept, cut, 500).unwrap();
         for (i, (kept, x)) in kept.values().iter().zip(&x).enumerate() {
             let keep = key(*x) > cut.key || key(*x) == cut.key && i as u64 + 500 <= cut.last;
             assert_eq!(*kept, if keep { *x } else { 0.0 });
+            assert_eq!(rest.values()[i], if keep { 0.0 } else { *x });
         }
     }
 }

@@ -18,6 +18,27 @@ pub(in crate::device) fn keep_largest(x: &mut [f32], key: u32, equal_until: usiz
     }
 }
 
+/// The elements that [`keep_largest`] drops.
+#[inline(always)]
+pub(in crate::device) fn drop_largest(x: &mut [f32], key: u32, equal_until: usize) {
+    let (early, late) = x.split_at_mut(equal_until.min(x.len()));
+    for x in early {
+        let bits = x.to_bits();
+        *x = f32::from_bits(if bits & !SIGN >= key { 0 } else { bits });
+    }
+    for x in late {
+        let bits = x.to_bits();
+        *x = f32::from_bits(if bits & !SIGN > key { 0 } else { bits });
+    }
+}
+
+#[inline(always)]
+pub(in crate::device) fn keep_where(x: &mut [f32], mask: &[f32]) {
+    for (x, mask) in x.iter_mut().zip(mask) {
+        *x = if *mask == 0.0 { 0.0 } else { *x };
+    }
+}
+
 #[inline(always)]
 pub(in crate::device) fn keep_random(x: &mut [f32], draw: Draw, first: u64) {
     // A block may begin inside a group of draws; the first group is then used from there on.

@@ -34,3 +34,12 @@ pub(in crate::device) fn multiply(x: &mut [f32], y: &[f32]) {
         *x *= y;
     }
 }
+
+#[inline(always)]
+pub(in crate::device) fn near_swap(x: &mut [f32], y: &[f32], t: f32) {
+    for (x, y) in x.iter_mut().zip(y) {
+        let distance = (*x - y).abs().max(1e-6);
+        let w = (t * (1.0 / distance)).clamp(0.0, 1.0);
+        *x = w * y + (1.0 - w) * *x;
+    }
+}

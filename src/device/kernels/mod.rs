@@ -8,6 +8,7 @@ mod count;
 mod drop;
 mod elementwise;
 mod reduce;
+mod softmax;
 mod vote;
 
 pub(super) use convert::*;
@@ -15,6 +16,7 @@ pub(super) use count::*;
 pub(super) use drop::*;
 pub(super) use elementwise::*;
 pub(super) use reduce::*;
+pub(super) use softmax::*;
 pub(super) use vote::*;
 
 const SIGN: u32 = 0x8000_0000;

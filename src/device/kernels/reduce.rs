@@ -4,7 +4,7 @@ use crate::device::LANES;
 
 /// Halves onto halves: the fixed tree of the contract.
 #[inline(always)]
-fn tree(mut lanes: [f64; LANES]) -> f64 {
+pub(super) fn tree(mut lanes: [f64; LANES]) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
         for j in 0..width {
