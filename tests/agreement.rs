@@ -29,6 +29,16 @@ const RECIPES: &[(&str, bool, &str)] = &[
     ("karcher", false, ""),
     ("model_stock", true, ""),
     ("model_stock", true, "{filter_wise: true}"),
+    ("breadcrumbs", true, "{weight: 0.4, density: [{filter: scalar, value: 1}, {value: 0.37}], gamma: 0.1}"),
+    (
+        "breadcrumbs_ties",
+        true,
+        "{weight: 0.4, density: [{filter: scalar, value: 1}, {value: 0.37}], rescale: l1}",
+    ),
+    ("della", true, "{weight: 0.4, density: 0.5}"),
+    ("della_linear", true, "{weight: 0.4, density: 0.3, epsilon: 0.2, rescale: density}"),
+    ("sce", true, "{select_topk: 0.4}"),
+    ("sce", true, ""),
     ("ram", true, "{epsilon: 0.02}"),
     ("ramplus_tl", true, "{epsilon: 0.02, alpha: 3}"),
 ];

@@ -81,6 +81,9 @@ proptest! {
             ("karcher", ""),
             ("model_stock", ""),
             ("model_stock", "{filter_wise: true}"),
+            ("breadcrumbs", "{weight: 0.3, density: 0.5, gamma: 0.1}"),
+            ("breadcrumbs_ties", "{weight: 0.3, density: 0.5, gamma: 0.1}"),
+            ("sce", "{select_topk: 0.5}"),
             ("ram", ""),
             ("ramplus_tl", ""),
         ] {
@@ -122,6 +125,8 @@ proptest! {
             ("nuslerp", &[1, 2], "{weight: 0.3, nuslerp_flatten: false}"),
             ("ram", &[1, 2, 3], "{epsilon: 0}"),
             ("ramplus_tl", &[1, 2, 3], "{epsilon: 0}"),
+            ("sce", &[1, 2, 3], ""),
+            ("sce", &[1, 2, 3], "{select_topk: 0.5}"),
             ("nearswap", &[1], "{t: 0.1}"),
             ("arcee_fusion", &[1], ""),
         ] {
@@ -161,13 +166,36 @@ proptest! {
     }
 
     #[test]
+    fn methods_meet_where_their_parameters_do(seed: u64, len in 10usize..5000, density in 0.1..0.9f64) {
+        let set = Set::new(seed, len, 2);
+        // Without outliers breadcrumbs trims as ties does, and one model agrees with itself.
+        let trimmed = format!("{{weight: 1, density: {density}, gamma: 0, normalize: false}}");
+        prop_assert_eq!(set.merge("breadcrumbs", &[1], &trimmed), set.merge("ties", &[1], &trimmed));
+        prop_assert_eq!(set.merge("breadcrumbs_ties", &[1], &trimmed), set.merge("ties", &[1], &trimmed));
+        // With one chance for all ranks della drops as dare does, by the same draws.
+        let dropped = format!("{{weight: 0.5, density: {density}, epsilon: 0, normalize: false, rescale: false}}");
+        prop_assert_eq!(set.merge("della_linear", &[1, 2], &dropped), set.merge("dare_linear", &[1, 2], &dropped));
+        prop_assert_eq!(set.merge("della", &[1, 2], &dropped), set.merge("dare_ties", &[1, 2], &dropped));
+        // Without variance there is nothing to select.
+        prop_assert_eq!(set.merge("sce", &[1], &format!("{{select_topk: {density}}}")), set.values(0));
+        prop_assert_eq!(set.merge("sce", &[1], ""), set.values(1));
+    }
+
+    #[test]
     fn arcee_fusion_takes_whole_elements(seed: u64, len in 100usize..5000) {
         let set = Set::new(seed, len, 1);
-        let merged = set.merge("arcee_fusion", &[1], "");
-        let (base, model) = (set.values(0), set.values(1));
+        let base = set.values(0);
+        // One change stands out; the others may be too much alike for that.
+        let mut model = set.values(1);
+        model[len / 2] += 4.0;
+        let x: Vec<f32> = model.iter().map(|x| *x as f32).collect();
+        write(&set.path(2), &Tensors::from([(NAME.to_owned(), stored(Dtype::F32, &[len], &x))]));
+        let merged = set.merge("arcee_fusion", &[2], "");
+        let model: Vec<f64> = x.into_iter().map(f64::from).collect();
         let taken = (0..len).filter(|i| merged[*i] != base[*i]).count();
-        prop_assert!((0..len).all(|i| merged[i] == base[i] || merged[i] == model[i]));
-        prop_assert!(taken > 0 && taken < len / 2, "{taken} of {len}");
+        // Taken as the base plus the difference, which rounds.
+        prop_assert!((0..len).all(|i| merged[i] == base[i] || (merged[i] - model[i]).abs() < 1e-6));
+        prop_assert!(merged[len / 2] != base[len / 2] && taken < len / 2, "{taken} of {len}");
     }
 
     #[test]
@@ -176,6 +204,11 @@ proptest! {
         let plain = set.merge("task_arithmetic", &[1, 2, 3], &format!("{{weight: {w}}}"));
         let dare = format!("{{weight: {w}, density: 1}}");
         prop_assert_eq!(&set.merge("dare_linear", &[1, 2, 3], &dare), &plain);
+        prop_assert_eq!(&set.merge("breadcrumbs", &[1, 2, 3], &format!("{{weight: {w}, gamma: 0.3}}")), &plain);
+        prop_assert_eq!(&set.merge("della_linear", &[1, 2, 3], &dare), &plain);
+        let ties = format!("{{weight: {w}, density: 1, normalize: true}}");
+        prop_assert_eq!(set.merge("della", &[1, 2, 3], &ties), set.merge("ties", &[1, 2, 3], &ties));
+        prop_assert_eq!(set.merge("breadcrumbs_ties", &[1, 2, 3], &ties), set.merge("ties", &[1, 2, 3], &ties));
         // One model always agrees with itself.
         let one = format!("{{weight: {w}, density: 1, normalize: false}}");
         prop_assert_eq!(
@@ -188,7 +221,7 @@ proptest! {
     #[test]
     fn lambda_zero_and_weight_zero_are_the_base(seed: u64, len in 8usize..5000) {
         let set = Set::new(seed, len, 2);
-        for method in ["task_arithmetic", "ties", "dare_linear", "dare_ties"] {
+        for method in ["task_arithmetic", "ties", "dare_linear", "dare_ties", "breadcrumbs", "della"] {
             prop_assert_eq!(set.merge(method, &[1, 2], "{weight: 0.7, lambda: 0}"), set.values(0), "{}", method);
             prop_assert_eq!(set.merge(method, &[1, 2], "{weight: 0}"), set.values(0), "{}", method);
         }
@@ -202,7 +235,7 @@ proptest! {
     }
 
     #[test]
-    fn ties_keeps_exactly_k(seed: u64, len in 10usize..5000, density in 0.1..0.9f64) {
+    fn ties_and_breadcrumbs_keep_exactly_k(seed: u64, len in 10usize..5000, density in 0.1..0.9f64) {
         // From a base of zeros every kept difference shows; no difference is zero here.
         let folder = tempfile::tempdir().unwrap();
         let mut noise = Noise(seed);
@@ -217,6 +250,10 @@ proptest! {
         let text = recipe("ties", Some(&folder.path().join("base")), &models, &parameters);
         let kept = values(&merge(&text)[NAME]);
         prop_assert_eq!(kept.iter().filter(|x| **x != 0.0).count(), (density * len as f64) as usize);
+        let crumbs = format!("{{weight: 1, density: {density}, gamma: 0.2}}");
+        let text = recipe("breadcrumbs", Some(&folder.path().join("base")), &models, &crumbs);
+        let crumbs = values(&merge(&text)[NAME]);
+        prop_assert_eq!(crumbs.iter().filter(|x| **x != 0.0).count(), (density * len as f64) as usize);
         // Among equals the earlier ones.
         let smallest = kept.iter().filter(|x| **x != 0.0).fold(f64::MAX, |m, x| m.min(x.abs()));
         let mut dropped = false;
@@ -224,6 +261,42 @@ proptest! {
             dropped |= *kept == 0.0;
             prop_assert!(!dropped || *kept == 0.0, "{x} is kept after an equal one was dropped");
         }
+    }
+}
+
+#[test]
+fn della_spares_the_large() {
+    let (rows, width) = (300, 1000);
+    let folder = tempfile::tempdir().unwrap();
+    let mut noise = Noise(17);
+    // Different magnitudes, none zero.
+    let x: Vec<f32> = (0..rows * width).map(|_| noise.next() + 2.0).collect();
+    for (name, x) in [("base", vec![0.0; rows * width]), ("tuned", x.clone())] {
+        let tensor = stored(Dtype::F32, &[rows, width], &x);
+        write(&folder.path().join(name), &Tensors::from([(NAME.to_owned(), tensor)]));
+    }
+    let models = [folder.path().join("tuned")];
+    let text = recipe(
+        "della_linear",
+        Some(&folder.path().join("base")),
+        &models,
+        "{weight: 1, density: 0.4, epsilon: 0.3, rescale: false}",
+    );
+    let merged = values(&merge(&text)[NAME]);
+    let mut kept = vec![0; width];
+    for (row, merged) in x.chunks(width).zip(merged.chunks(width)) {
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|a, b| row[*a].total_cmp(&row[*b]));
+        order.iter().enumerate().for_each(|(rank, i)| kept[rank] += usize::from(merged[*i] != 0.0));
+    }
+    // The chance rises from 0.1 to 0.7; 30,000 draws in each tenth of the ranks: six standard deviations.
+    for (tenth, kept) in kept.chunks(width / 10).enumerate() {
+        let share = kept.iter().sum::<usize>() as f64 / (rows * width / 10) as f64;
+        let want = 0.1 + 0.6 * (tenth as f64 + 0.5) / 10.0;
+        assert!(
+            (share - want).abs() < 6.0 * (0.25f64 / 30_000.0).sqrt(),
+            "tenth {tenth}: {share} for {want}"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::path::PathBuf;
 
 use growmerge::device::philox;
-use oracle::{Deltas, Drop, Rescale, agents, sphere};
+use oracle::{Deltas, Drop, Rescale, agents, sce, sphere};
 use proptest::prelude::*;
 use support::{Noise, Tensors, f32s, merge, recipe, values, write};
 
@@ -197,6 +197,54 @@ proptest! {
     }
 
     #[test]
+    fn breadcrumbs(
+        seed: u64, len in 40usize..90_000, w in weights(3), normalize: bool, density in 0.05..1.0f64,
+        gamma in 0.0..0.5f64, elect: bool, l1: bool,
+    ) {
+        let set = set(seed, len, 3);
+        let method = if elect { "breadcrumbs_ties" } else { "breadcrumbs" };
+        let all = format!("normalize: {normalize}, rescale: {l1}");
+        let each = format!(", density: {density}, gamma: {gamma}");
+        let text = with_weights(&set, method, true, &w, &each, &all);
+        let keep = (density * len as f64) as usize;
+        let top = ((gamma * len as f64) as usize).min(len - keep);
+        let rescale = if l1 { Rescale::L1 } else { Rescale::None };
+        let drops = (0..3).map(|_| Drop::Band { top, keep, rescale }).collect();
+        let want = Deltas { weights: w, drops, elect, normalize, lambda: 1.0 };
+        let got = values(&merge(&text)[NAME]);
+        assert_near(&got, &want.merge_near(&set.base_values, &set.model_values, &got))?;
+    }
+
+    #[test]
+    fn della(
+        seed: u64, rows in 1usize..40, width in 1usize..700, w in weights(3), normalize: bool,
+        density in 0.1..0.9f64, part in 0.0..0.99f64, elect: bool, rescale in 0usize..3,
+    ) {
+        let set = shaped(seed, &[rows, width], 3);
+        let (word, rescale) = [
+            ("false", Rescale::None), ("true", Rescale::L1), ("density", Rescale::By(1.0 / density)),
+        ][rescale];
+        let epsilon = part * density.min(1.0 - density);
+        let method = if elect { "della" } else { "della_linear" };
+        let all = format!("normalize: {normalize}, rescale: {word}");
+        let each = format!(", density: {density}, epsilon: {epsilon}");
+        let text = with_weights(&set, method, true, &w, &each, &all);
+        let drop = |i| Drop::Ranked { key: philox::key(0, NAME, i), width, density, epsilon, rescale };
+        let want = Deltas { weights: w, drops: (0..3).map(drop).collect(), elect, normalize, lambda: 1.0 };
+        let got = values(&merge(&text)[NAME]);
+        assert_near(&got, &want.merge_near(&set.base_values, &set.model_values, &got))?;
+    }
+
+    #[test]
+    fn sce(seed: u64, len in 1usize..90_000, n in 1usize..5, select in 0.0..1.2f64) {
+        let set = set(seed, len, n);
+        let select = select.min(1.0);
+        let text = recipe("sce", Some(&set.base), &set.models, &format!("{{select_topk: {select}}}"));
+        let want = sce::sce(&set.base_values, &set.model_values, select);
+        assert_near(&values(&merge(&text)[NAME]), &want)?;
+    }
+
+    #[test]
     fn nearswap(seed: u64, len in 1usize..9000, t in 0.0..0.02f64) {
         let set = set(seed, len, 1);
         let text = recipe("nearswap", Some(&set.base), &set.models, &format!("{{t: {t}}}"));
@@ -254,6 +302,30 @@ fn ties_of_equal_magnitudes_across_units() {
     let drops = (0..3).map(|_| Drop::Smallest(keep)).collect();
     let want = Deltas { weights: vec![0.5; 3], drops, elect: true, normalize: true, lambda: 1.0 };
     assert_near(&values(&merge(&text)[NAME]), &want.merge(&wide[0], &wide[1..])).unwrap();
+}
+
+/// Rows in which the rank of nearly every element has to be counted or looked up.
+#[test]
+fn della_of_rows_with_few_magnitudes() {
+    for (rows, width) in [(3, 5000), (40, 100), (2, 129), (1, 70_000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut noise = Noise(3);
+        let base = vec![0.0; rows * width];
+        let tuned: Vec<f32> = (0..rows * width).map(|_| (noise.next() * 3.0).round()).collect();
+        let paths = ["base", "tuned"].map(|name| folder.path().join(name));
+        for (path, x) in paths.iter().zip([&base, &tuned]) {
+            let tensor = f32s(&[rows, width], x.iter().copied());
+            write(path, &Tensors::from([(NAME.to_owned(), tensor)]));
+        }
+        let text =
+            recipe("della_linear", Some(&paths[0]), &paths[1..], "{weight: 1, density: 0.5, epsilon: 0.4}");
+        let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let key = philox::key(0, NAME, 0);
+        let drops = vec![Drop::Ranked { key, width, density: 0.5, epsilon: 0.4, rescale: Rescale::L1 }];
+        let want = Deltas { weights: vec![1.0], drops, elect: false, normalize: false, lambda: 1.0 };
+        let got = values(&merge(&text)[NAME]);
+        assert_near(&got, &want.merge(&wide(&base), &[wide(&tuned)])).unwrap();
+    }
 }
 
 #[test]

@@ -237,7 +237,6 @@ fn recipes() {
         ("a list", &whole("- merge_method: linear\n")),
         ("no method", &set("merge_method: task_arithmetic\n", "")),
         ("an unknown method", &set("task_arithmetic", "task_arithmetik")),
-        ("a method to come", &set("task_arithmetic", "della_linear")),
         ("no base", &set("base_model: base\n", "")),
         ("no models", &set("models:\n  - model: a\n  - model: b\n", "")),
         ("models and slices", &set("models:", "slices: [1]\nmodels:")),
@@ -253,9 +252,14 @@ fn recipes() {
         ("an unknown dtype", &set("parameters:", "dtype: bfloat61\nparameters:")),
         ("text for a number", &set("0.5", "half")),
         ("not finite", &set("0.5", ".nan")),
-        ("density out of range", &set("0.5", "0.5\n  density: 1.5\nmerge_method_: x").then_ties()),
-        ("density below zero", &set("0.5", "0.5\n  density: -0.1").then_ties()),
-        ("density that keeps nothing", &set("0.5", "0.5\n  density: 0.01").then_ties()),
+        ("density out of range", &set("0.5", "0.5\n  density: 1.5\nmerge_method_: x").then("ties")),
+        ("density below zero", &set("0.5", "0.5\n  density: -0.1").then("ties")),
+        ("density that keeps nothing", &set("0.5", "0.5\n  density: 0.01").then("ties")),
+        ("a chance beyond one", &set("0.5", "0.5\n  density: 0.9\n  epsilon: 0.2").then("della")),
+        ("a chance below zero", &set("0.5", "0.5\n  density: 0.1").then("della_linear")),
+        ("outliers beyond all", &set("0.5", "0.5\n  density: 0.1\n  gamma: 1.5").then("breadcrumbs")),
+        ("crumbs that are none", &set("0.5", "0.5\n  density: 0.01").then("breadcrumbs_ties")),
+        ("a selection beyond all", &set("weight: 0.5", "select_topk: 1.01").then("sce")),
         ("weights that sum to zero", &|w| {
             w.recipe(&linear.replace("model: a", "model: a\n    parameters: {weight: -0.5}"));
         }),
@@ -337,17 +341,17 @@ fn recipes() {
     insta::assert_snapshot!(text);
 }
 
-/// The same change in a recipe for `ties`.
-trait ThenTies {
-    fn then_ties(self) -> impl Fn(&World);
+/// The same change in a recipe for another method.
+trait Then {
+    fn then(self, method: &str) -> impl Fn(&World);
 }
 
-impl<F: Fn(&World)> ThenTies for F {
-    fn then_ties(self) -> impl Fn(&World) {
+impl<F: Fn(&World)> Then for F {
+    fn then(self, method: &str) -> impl Fn(&World) {
         move |w| {
             self(w);
             let text = std::fs::read_to_string(w.path("recipe.yaml")).unwrap();
-            w.recipe(&text.replace("task_arithmetic", "ties").replace("\nmerge_method_: x", ""));
+            w.recipe(&text.replace("task_arithmetic", method).replace("\nmerge_method_: x", ""));
         }
     }
 }

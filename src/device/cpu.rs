@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 
+use super::ranks;
 use super::simd::{self, Level};
-use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Overlap, Vote, Window};
+use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Overlap, RankedDraw, Vote, Window};
+
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
 
@@ -240,6 +242,22 @@ impl Device for Cpu {
 
     fn keep_random(&self, x: &mut CpuBuf, draw: Draw, first: u64) -> Result<(), ExecError> {
         simd::keep_random(self.level, &mut x.0, draw, first);
+        Ok(())
+    }
+
+    fn keep_ranked(
+        &self,
+        x: &mut CpuBuf,
+        width: usize,
+        draw: RankedDraw,
+        first: u64,
+    ) -> Result<(), ExecError> {
+        let mut ranks = ranks::Dropper::new(self.level, width, draw);
+        let mut at = first;
+        for row in x.0.chunks_mut(width.max(1)) {
+            ranks.thin(row, at);
+            at += row.len() as u64;
+        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The narrow waist between methods and machines: about a dozen primitives on blocks of f32.
+//! The narrow waist between methods and machines: some thirty primitives on blocks of f32.
 //!
 //! A method is written once over [`Device`]; a backend is one file that implements it. Element types
 //! exist only in [`Device::load`] and [`Device::store`]; everything between is f32, sums are f64.
@@ -10,6 +10,7 @@
 pub mod cpu;
 mod kernels;
 pub mod philox;
+mod ranks;
 mod simd;
 
 use crate::checkpoint::DType;
@@ -126,6 +127,20 @@ impl Draw {
     }
 }
 
+/// A random drop that spares the large: in each row, with its elements in ascending order of magnitude,
+/// among equals the lower index first, the element of rank `r` of `n` (from 0) is kept where its draw, as
+/// a fraction of one, is below `density - epsilon + 2 · epsilon · r / (n - 1)`; a row of one element has
+/// the chance `density`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RankedDraw {
+    /// Key of the counter-based generator, as of [`Draw`].
+    pub key: u64,
+    /// The mean chance to stay.
+    pub density: f64,
+    /// How far chances depart from it.
+    pub epsilon: f64,
+}
+
 /// Who votes in [`Device::elect`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vote {
@@ -231,6 +246,16 @@ pub trait Device: Sync {
 
     /// Sets to zero what `draw` drops. `first` is the flat index of the block's first element.
     fn keep_random(&self, x: &mut Self::Buf, draw: Draw, first: u64) -> Result<(), ExecError>;
+
+    /// Sets to zero what `draw` drops. The block holds whole rows of `width` elements; `first` is the flat
+    /// index of its first element.
+    fn keep_ranked(
+        &self,
+        x: &mut Self::Buf,
+        width: usize,
+        draw: RankedDraw,
+        first: u64,
+    ) -> Result<(), ExecError>;
 
     /// The TIES vote (Yadav et al. 2023, section 3): of the weighted deltas `w_i * d_i`, an element
     /// takes the sum of those whose sign is that of the sum of all votes; a zero sum counts as positive.

@@ -116,6 +116,9 @@ dispatch! {
     fn keep_largest(x: &mut [f32], key: u32, equal_until: usize);
     fn keep_random(x: &mut [f32], draw: super::Draw, first: u64);
     fn drop_largest(x: &mut [f32], key: u32, equal_until: usize);
+    fn draws(key: u64, first: u64, out: &mut [u32]);
+    fn largest_key(x: &[f32]) -> u32;
+    fn rank(x: &[f32], index: usize) -> usize;
     fn keep_where(x: &mut [f32], mask: &[f32]);
     fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
     fn variance(x: &[&[f32]], out: &mut [f32]);

@@ -117,7 +117,7 @@ impl Meter {
             (Phase::Sum(cuts), stat) => {
                 let all = d.line_abs_sums(&x, self.line)?;
                 match stat {
-                    Stat::DrawSums { draw, .. } => d.keep_random(&mut x, *draw, first)?,
+                    Stat::DrawSums { drop, .. } => drop.apply(d, &mut x, first)?,
                     _ => Band::of(cuts).apply(d, &mut x, first)?,
                 }
                 let kept = d.line_abs_sums(&x, self.line)?;

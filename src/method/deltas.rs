@@ -1,14 +1,15 @@
-//! The operator behind task arithmetic, TIES and DARE: differences from a base are thinned out, combined
+//! The operator behind task arithmetic, TIES, DARE, breadcrumbs and DELLA: differences from a base are thinned out, combined
 //! and added back. The methods are rows of the table *which drop × which combination*.
 //!
 //! Order of operations, which decides the last bit (the same as mergekit's in float32): difference,
 //! drop, rescale, weight, sum or vote, divide, lambda, add the base; each rounds to f32.
 
-use super::param::{DENSITY, LAMBDA, RESCALE_WORDS, WEIGHT};
+use super::param::{DELLA_EPSILON, DENSITY, GAMMA, LAMBDA, RESCALE_WORDS, WEIGHT};
 use super::{
-    AbsSums, AnyOperator, Band, Block, Invalid, Keep, Measured, Operator, Param, Quantity, Setup, Stat, Then,
+    AbsSums, AnyOperator, Args, Band, Block, Invalid, Keep, Measured, Operator, Param, Quantity, RandomDrop,
+    Setup, Stat, Then,
 };
-use crate::device::{Device, Divisor, Draw, Vote};
+use crate::device::{Device, Divisor, Draw, LINE, RankedDraw, Vote};
 use crate::problem::ExecError;
 
 /// Which elements of a difference are dropped.
@@ -18,8 +19,14 @@ pub(super) enum Drop {
     Nothing,
     /// The smallest: `floor(density · n)` elements stay.
     Smallest,
+    /// The `floor(gamma · n)` largest, or fewer where `density` leaves no room for that, and of the rest
+    /// the smallest: `floor(density · n)` elements stay.
+    Outliers,
     /// Random ones: each stays with probability `density`.
     Random,
+    /// Random ones: each stays with a probability that rises with its rank among the magnitudes of its
+    /// row, from `density - epsilon` to `density + epsilon`.
+    Ranked,
 }
 
 /// How the weighted differences become one.
@@ -32,11 +39,12 @@ pub(super) enum Combine {
 }
 
 /// What one model's difference goes through.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Thin {
     Whole,
-    Largest(u64, Rescale),
-    Random(Draw, Rescale),
+    /// A band of magnitudes, between cuts that keep so many.
+    Band(Vec<u64>, Rescale),
+    Random(RandomDrop, Rescale),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,6 +76,7 @@ impl Rescale {
 struct Deltas {
     weights: Vec<f32>,
     thin: Vec<Thin>,
+    grain: usize,
     combine: Combine,
     normalize: Option<f32>,
     lambda: f32,
@@ -92,10 +101,11 @@ pub(super) fn prepare(
         .models
         .iter()
         .enumerate()
-        .map(|(i, model)| {
-            let density = if drop == Drop::Nothing { 1.0 } else { model.number(&DENSITY)? };
-            thin(setup, i, drop, density, rescale)
-        })
+        .map(
+            |(i, model)| {
+                if drop == Drop::Nothing { Ok(Thin::Whole) } else { thin(setup, i, model, drop, rescale) }
+            },
+        )
         .collect::<Result<Vec<_>, _>>()?;
     let normalize = setup.global.is_on(normalize)?.then(|| {
         let sum: f32 = weights.iter().sum();
@@ -103,17 +113,20 @@ pub(super) fn prepare(
         if sum.abs() < 1e-8 { 1.0 } else { sum }
     });
     let lambda = setup.global.number(&LAMBDA)? as f32;
-    Ok(Box::new(Deltas { weights, thin, combine, normalize, lambda }))
+    // Ranks are those within a row.
+    let grain = if drop == Drop::Ranked { setup.row() } else { LINE };
+    Ok(Box::new(Deltas { weights, thin, grain, combine, normalize, lambda }))
 }
 
 fn thin(
     setup: &Setup<'_>,
-    model: usize,
+    position: usize,
+    model: &Args,
     drop: Drop,
-    density: f64,
     rescale: &'static str,
 ) -> Result<Thin, Invalid> {
-    if drop == Drop::Nothing || density >= 1.0 {
+    let density = model.number(&DENSITY)?;
+    if density >= 1.0 {
         return Ok(Thin::Whole);
     }
     let rescale = match rescale {
@@ -121,9 +134,35 @@ fn thin(
         "density" if density > 0.0 => Rescale::By((1.0 / density) as f32),
         _ => Rescale::None,
     };
-    if drop == Drop::Random {
-        return Ok(Thin::Random(Draw::new(setup.draw_key(model), density), rescale));
+    let key = setup.draw_key(position);
+    match drop {
+        Drop::Nothing => Ok(Thin::Whole),
+        Drop::Random => Ok(Thin::Random(RandomDrop::Even(Draw::new(key, density)), rescale)),
+        Drop::Ranked => {
+            let epsilon = if density > 0.0 { model.number(&DELLA_EPSILON)? } else { 0.0 };
+            if density > 0.0 && (density - epsilon <= 0.0 || density + epsilon >= 1.0) {
+                return Err(Invalid::new(format!(
+                    "density {density} and epsilon {epsilon}: the chances to stay, from density - epsilon \
+                     to density + epsilon, must lie between 0 and 1"
+                ))
+                .hint(format!("lower `epsilon` below {}", round(density.min(1.0 - density)))));
+            }
+            let draw = RankedDraw { key, density, epsilon };
+            Ok(Thin::Random(RandomDrop::Ranked { draw, width: setup.row() }, rescale))
+        }
+        Drop::Smallest => Ok(Thin::Band(vec![kept(setup, density)?], rescale)),
+        Drop::Outliers => {
+            let keep = kept(setup, density)?;
+            let outliers = (model.number(&GAMMA)? * setup.elements() as f64) as u64;
+            let outliers = outliers.min(setup.elements() - keep);
+            let counts = if outliers == 0 { vec![keep] } else { vec![outliers, outliers + keep] };
+            Ok(Thin::Band(counts, rescale))
+        }
     }
+}
+
+/// `floor(density · n)`, if that is any.
+fn kept(setup: &Setup<'_>, density: f64) -> Result<u64, Invalid> {
     match (density * setup.elements() as f64) as u64 {
         0 => Err(Invalid::new(format!(
             "density {density} keeps none of a tensor's {} elements",
@@ -132,21 +171,30 @@ fn thin(
         .hint(
             "raise `density`, or give small tensors their own with a `filter` (for norms: `filter: norm`)",
         )),
-        keep => Ok(Thin::Largest(keep, rescale)),
+        keep => Ok(keep),
     }
+}
+
+/// To six digits, for messages.
+fn round(x: f64) -> f64 {
+    (x * 1e6).round() / 1e6
 }
 
 impl Operator for Deltas {
     fn needs(&self) -> Vec<Stat> {
-        let stat = |(model, thin): (usize, &Thin)| match *thin {
-            Thin::Largest(keep, rescale) => {
-                let then = if rescale == Rescale::L1 { Then::AbsSums } else { Then::Cut };
-                Some(Stat::Cuts { of: Quantity::Delta(model), keep: Keep::Counts(vec![keep]), then })
+        let stat = |(model, thin): (usize, &Thin)| match thin {
+            Thin::Band(counts, rescale) => {
+                let then = if *rescale == Rescale::L1 { Then::AbsSums } else { Then::Cut };
+                Some(Stat::Cuts { of: Quantity::Delta(model), keep: Keep::Counts(counts.clone()), then })
             }
-            Thin::Random(draw, Rescale::L1) => Some(Stat::DrawSums { model, draw }),
+            Thin::Random(drop, Rescale::L1) => Some(Stat::DrawSums { model, drop: *drop }),
             _ => None,
         };
         self.thin.iter().enumerate().filter_map(stat).collect()
+    }
+
+    fn grain(&self) -> usize {
+        self.grain
     }
 
     fn merge<D: Device>(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
@@ -155,9 +203,9 @@ impl Operator for Deltas {
         let mut deltas = Vec::with_capacity(x.models.len());
         for (model, thin) in x.models.iter().zip(&self.thin) {
             let mut delta = d.delta(*model, &base)?;
-            let rescale = match *thin {
+            let rescale = match thin {
                 Thin::Whole => Factor::One,
-                Thin::Largest(_, rescale) => {
+                Thin::Band(_, rescale) => {
                     let (cuts, sums) = match stats.next() {
                         Some(Measured::CutSums(cuts, sums)) => (cuts.as_slice(), *sums),
                         Some(Measured::Cuts(cuts)) => (cuts.as_slice(), AbsSums::default()),
@@ -166,8 +214,8 @@ impl Operator for Deltas {
                     Band::of(cuts).apply(d, &mut delta, x.first)?;
                     rescale.factor(sums)
                 }
-                Thin::Random(draw, rescale) => {
-                    d.keep_random(&mut delta, draw, x.first)?;
+                Thin::Random(drop, rescale) => {
+                    drop.apply(d, &mut delta, x.first)?;
                     let sums = match rescale {
                         Rescale::L1 => stats.next(),
                         _ => None,

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use crate::device::cpu::Cpu;
-use crate::device::{Chunk, Cut, Device, Draw, LINE, Overlap};
+use crate::device::{Chunk, Cut, Device, Draw, LINE, Overlap, RankedDraw};
 use crate::problem::ExecError;
 
 /// Something about a whole tensor that an operator must know before it can merge a block.
@@ -32,7 +32,7 @@ pub enum Stat {
         /// Which model.
         model: usize,
         /// The drop.
-        draw: Draw,
+        drop: RandomDrop,
     },
     /// For each model, how many elements it changes alone and how many along with others.
     Overlap {
@@ -133,6 +133,33 @@ impl Band {
         match self.drop {
             Some(cut) => d.drop_largest(x, cut, first),
             None => Ok(()),
+        }
+    }
+}
+
+/// A random drop.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RandomDrop {
+    /// Every element with the same chance.
+    Even(Draw),
+    /// By rank in rows of `width` elements.
+    Ranked {
+        /// The chances.
+        draw: RankedDraw,
+        /// Elements in a row.
+        width: usize,
+    },
+}
+
+impl RandomDrop {
+    /// Sets what is dropped to zero. `first` is the flat index of the block's first element.
+    ///
+    /// # Errors
+    /// Only what the device reports.
+    pub fn apply<D: Device>(self, d: &D, x: &mut D::Buf, first: u64) -> Result<(), ExecError> {
+        match self {
+            Self::Even(draw) => d.keep_random(x, draw, first),
+            Self::Ranked { draw, width } => d.keep_ranked(x, width, draw, first),
         }
     }
 }

@@ -172,6 +172,27 @@ pub(super) static RAM_R: Param = Param::new(
 );
 pub(super) static RAM_ALPHA: Param =
     Param::new("alpha", Global, Amount, Value(0.2), "the most that shared over own changes count");
+pub(super) static GAMMA: Param = Param::new(
+    "gamma",
+    Model,
+    Fraction,
+    Value(0.01),
+    "share of each difference's largest elements that is dropped",
+);
+pub(super) static DELLA_EPSILON: Param = Param::new(
+    "epsilon",
+    Model,
+    Fraction,
+    Value(0.15),
+    "how far the chance to stay departs from the density: down for the smallest of a row, up for the largest",
+);
+pub(super) static SELECT_TOPK: Param = Param::new(
+    "select_topk",
+    Global,
+    Fraction,
+    Value(1.0),
+    "share of the elements on which the models differ that is kept: those that vary most",
+);
 
 /// How kept elements make up for dropped ones; words and positions belong together.
 pub(super) const RESCALE_WORDS: &[&str] = &["none", "l1", "density"];

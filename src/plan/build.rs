@@ -7,7 +7,7 @@ use super::params::{self, Missing};
 use super::segment::{self, Numbering};
 use super::{Job, Layout, LeftOut, Plan, PlanOptions, Source, Work, companions, config, digest};
 use crate::checkpoint::{Checkpoint, DType};
-use crate::method::{LATER, METHODS, Method};
+use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Reading, Recipe};
 
@@ -96,15 +96,9 @@ fn find_method(method: &Located<String>, problems: &mut Problems) -> Option<&'st
     let found = Method::named(name);
     if found.is_none() {
         let known = METHODS.iter().map(|m| m.name);
-        problems.push(if LATER.contains(&name.as_str()) {
-            place
-                .problem(format!("merge method `{name}` of mergekit is not supported yet"))
-                .hint(format!("supported are: {}", known.collect::<Vec<_>>().join(", ")))
-        } else {
-            let all = format!("known are: {}", known.clone().collect::<Vec<_>>().join(", "));
-            let problem = place.problem(format!("unknown merge method `{name}`")).did_you_mean(name, known);
-            if problem.hint.is_none() { problem.hint(all) } else { problem }
-        });
+        let all = format!("known are: {}", known.clone().collect::<Vec<_>>().join(", "));
+        let problem = place.problem(format!("unknown merge method `{name}`")).did_you_mean(name, known);
+        problems.push(if problem.hint.is_none() { problem.hint(all) } else { problem });
     }
     found
 }

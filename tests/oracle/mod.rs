@@ -5,6 +5,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod agents;
+pub mod sce;
 pub mod sphere;
 
 pub fn linear(models: &[Vec<f64>], weights: &[f64], normalize: bool) -> Vec<f64> {
@@ -36,6 +37,20 @@ pub enum Drop {
     Nothing,
     /// Keeps exactly this many: the largest, among equals the earlier.
     Smallest(usize),
+    /// Drops so many of the largest, keeps so many after them, drops the rest, then rescales.
+    Band {
+        top: usize,
+        keep: usize,
+        rescale: Rescale,
+    },
+    /// DELLA's chances by rank in rows, then rescales.
+    Ranked {
+        key: u64,
+        width: usize,
+        density: f64,
+        epsilon: f64,
+        rescale: Rescale,
+    },
     /// Keeps where true, then rescales.
     Mask(Vec<bool>, Rescale),
 }
@@ -97,25 +112,58 @@ impl Deltas {
 
 fn thin(mut delta: Vec<f64>, drop: &Drop) -> Vec<f64> {
     match drop {
-        Drop::Nothing => {}
+        Drop::Nothing => delta,
         Drop::Smallest(keep) => {
-            let mut order: Vec<usize> = (0..delta.len()).collect();
-            order.sort_by(|a, b| delta[*b].abs().total_cmp(&delta[*a].abs()).then(a.cmp(b)));
-            order[*keep..].iter().for_each(|i| delta[*i] = 0.0);
+            by_size(&delta)[*keep..].iter().for_each(|i| delta[*i] = 0.0);
+            delta
         }
-        Drop::Mask(keep, rescale) => {
-            let size = |d: &[f64]| d.iter().map(|x| x.abs()).sum::<f64>();
-            let before = size(&delta);
-            delta.iter_mut().zip(keep).filter(|(_, keep)| !**keep).for_each(|(x, _)| *x = 0.0);
-            let after = size(&delta);
-            let factor = match rescale {
-                Rescale::L1 if before >= 1e-7 && after >= 1e-7 => before / after,
-                Rescale::By(factor) => *factor,
-                _ => 1.0,
-            };
-            delta.iter_mut().for_each(|x| *x *= factor);
+        Drop::Band { top, keep, rescale } => {
+            let order = by_size(&delta);
+            let mut mask = vec![false; delta.len()];
+            order[*top..top + keep].iter().for_each(|i| mask[*i] = true);
+            masked(delta, &mask, *rescale)
+        }
+        Drop::Ranked { key, width, density, epsilon, rescale } => {
+            let chances: Vec<f64> =
+                delta.chunks(*width).flat_map(|row| chances(row, *density, *epsilon)).collect();
+            let mask: Vec<bool> = chances.iter().enumerate().map(|(i, p)| uniform(*key, i) < *p).collect();
+            masked(delta, &mask, *rescale)
+        }
+        Drop::Mask(mask, rescale) => masked(delta, mask, *rescale),
+    }
+}
+
+/// Indices, the largest magnitude first, among equals the lower index.
+fn by_size(x: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..x.len()).collect();
+    order.sort_by(|a, b| x[*b].abs().total_cmp(&x[*a].abs()).then(a.cmp(b)));
+    order
+}
+
+/// The chance of each element of a row to stay: DELLA's.
+fn chances(row: &[f64], density: f64, epsilon: f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|a, b| row[*a].abs().total_cmp(&row[*b].abs()).then(a.cmp(b)));
+    let mut chances = vec![density; row.len()];
+    if row.len() > 1 {
+        for (rank, i) in order.into_iter().enumerate() {
+            chances[i] = density - epsilon + 2.0 * epsilon * rank as f64 / (row.len() - 1) as f64;
         }
     }
+    chances
+}
+
+fn masked(mut delta: Vec<f64>, keep: &[bool], rescale: Rescale) -> Vec<f64> {
+    let size = |d: &[f64]| d.iter().map(|x| x.abs()).sum::<f64>();
+    let before = size(&delta);
+    delta.iter_mut().zip(keep).filter(|(_, keep)| !**keep).for_each(|(x, _)| *x = 0.0);
+    let after = size(&delta);
+    let factor = match rescale {
+        Rescale::L1 if before >= 1e-7 && after >= 1e-7 => before / after,
+        Rescale::By(factor) => factor,
+        _ => 1.0,
+    };
+    delta.iter_mut().for_each(|x| *x *= factor);
     delta
 }
 
@@ -139,6 +187,10 @@ pub fn philox(counter: u64, key: u64) -> [u32; 4] {
 
 /// Which elements a random drop keeps.
 pub fn mask(key: u64, len: usize, density: f64) -> Vec<bool> {
-    let uniform = |i: usize| f64::from(philox(i as u64 / 4, key)[i % 4] >> 8) / f64::from(1 << 24);
-    (0..len).map(|i| uniform(i) < density).collect()
+    (0..len).map(|i| uniform(key, i) < density).collect()
+}
+
+/// The draw of an element, in [0, 1).
+fn uniform(key: u64, i: usize) -> f64 {
+    f64::from(philox(i as u64 / 4, key)[i % 4] >> 8) / f64::from(1 << 24)
 }

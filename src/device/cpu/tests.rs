@@ -106,6 +106,13 @@ fn all_levels_agree_with_the_plain_one() {
                 let mut dropped = buf(d, &x);
                 d.keep_random(&mut dropped, Draw::new(99, 0.4), 17).unwrap();
                 out.extend(bytes(dropped.values()));
+                let ranked = RankedDraw { key: 7, density: 0.5, epsilon: 0.3 };
+                if len % 31 == 0 {
+                    let mut ranks = buf(d, &z);
+                    d.keep_ranked(&mut ranks, 31, ranked, 62).unwrap();
+                    out.extend(bytes(ranks.values()));
+                }
+                d.keep_ranked(&mut dropped, len.max(1), ranked, 0).unwrap();
                 d.keep_where(&mut dropped, &by).unwrap();
                 d.drop_largest(&mut dropped, Cut { key: 0.25f32.to_bits(), last: 500 }, 17).unwrap();
                 d.near_swap(&mut dropped, &bz, 1e-3).unwrap();
@@ -205,6 +212,44 @@ fn random_drop_is_the_same_from_any_starting_point() {
         let mut all = buf(&d, &ones);
         d.keep_random(&mut all, Draw::new(1, density), 0).unwrap();
         assert!(all.values().iter().all(|x| *x == want));
+    }
+}
+
+/// By the definition: ranks by sorting, then each draw against its chance.
+#[test]
+fn ranks_decide_as_the_definition_says() {
+    let d = Cpu::new();
+    let draw = RankedDraw { key: philox::key(9, "t", 0), density: 0.45, epsilon: 0.4 };
+    // Rows that are counted whole, that have a histogram, and that must be sorted; with ties.
+    for (width, period) in [(1, 7), (2, 7), (100, 41), (700, 211), (700, 3), (9000, 5), (70_000, 997)] {
+        let x = pattern(2 * width, period);
+        let mut draws = vec![0; 2 * width];
+        simd::draws(d.level, draw.key, 30, &mut draws);
+        let mut thinned = buf(&d, &x);
+        d.keep_ranked(&mut thinned, width, draw, 30).unwrap();
+        for (row, start) in [(&x[..width], 0), (&x[width..], width)] {
+            let mut order: Vec<usize> = (0..width).collect();
+            order.sort_by(|a, b| row[*a].abs().total_cmp(&row[*b].abs()).then(a.cmp(b)));
+            for (rank, i) in order.into_iter().enumerate() {
+                let share = if width > 1 { rank as f64 / (width - 1) as f64 } else { 0.5 };
+                let chance = draw.density - draw.epsilon + 2.0 * draw.epsilon * share;
+                let keep = f64::from(draws[start + i]) / f64::from(1u32 << 24) < chance;
+                assert_eq!(thinned.values()[start + i], if keep { row[i] } else { 0.0 }, "{width} {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn draws_are_those_of_an_even_drop() {
+    let d = Cpu::new();
+    let draw = Draw::new(12, 0.3);
+    let mut kept = buf(&d, &vec![1.0; 700]);
+    d.keep_random(&mut kept, draw, 45).unwrap();
+    let mut draws = vec![0; 700];
+    simd::draws(d.level, draw.key, 45, &mut draws);
+    for (kept, draw_of) in kept.values().iter().zip(draws) {
+        assert_eq!(*kept == 1.0, draw_of < draw.keep_below);
     }
 }
 

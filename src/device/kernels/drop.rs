@@ -68,6 +68,54 @@ pub(in crate::device) fn keep_random(x: &mut [f32], draw: Draw, first: u64) {
     }
 }
 
+/// The draws of elements `first ..` of a key, 24-bit integers.
+#[inline(always)]
+pub(in crate::device) fn draws(key: u64, first: u64, out: &mut [u32]) {
+    let skip = (first % 4) as usize;
+    let mut counter = first / 4;
+    let head = (DRAWS - skip).min(out.len());
+    let (head, rest) = out.split_at_mut(if skip == 0 { 0 } else { head });
+    if !head.is_empty() {
+        head.copy_from_slice(&draw_group(counter, key)[skip..skip + head.len()]);
+        counter = counter.wrapping_add(WIDE as u64);
+    }
+    let (groups, tail) = rest.as_chunks_mut::<DRAWS>();
+    for out in groups {
+        *out = draw_group(counter, key);
+        counter = counter.wrapping_add(WIDE as u64);
+    }
+    if !tail.is_empty() {
+        tail.copy_from_slice(&draw_group(counter, key)[..tail.len()]);
+    }
+}
+
+#[inline(always)]
+fn draw_group(counter: u64, key: u64) -> [u32; DRAWS] {
+    let lanes = philox::wide(counter, key);
+    let mut draws = [0u32; DRAWS];
+    for j in 0..WIDE {
+        for lane in 0..4 {
+            draws[4 * j + lane] = (lanes[lane][j] as u32) >> 8;
+        }
+    }
+    draws
+}
+
+#[inline(always)]
+pub(in crate::device) fn largest_key(x: &[f32]) -> u32 {
+    x.iter().fold(0, |largest, x| largest.max(x.to_bits() & !SIGN))
+}
+
+/// How many elements come before that of `index` in ascending order of magnitude, lower indices first.
+#[inline(always)]
+pub(in crate::device) fn rank(x: &[f32], index: usize) -> usize {
+    let (before, after) = x.split_at(index);
+    let key = after.first().map_or(0, |x| x.to_bits() & !SIGN);
+    let early: u32 = before.iter().map(|x| u32::from(x.to_bits() & !SIGN <= key)).sum();
+    let late: u32 = after.iter().map(|x| u32::from(x.to_bits() & !SIGN < key)).sum();
+    (early + late) as usize
+}
+
 /// Draws that are made together.
 const DRAWS: usize = 4 * WIDE;
 
