@@ -26,27 +26,46 @@ import time
 from pathlib import Path
 
 LANGUAGES = ["et", "fo", "is", "fa", "sv"]
-METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties"]
+# Of each method: what it merges beside or among these, whether the base is listed or given, parameters of
+# each model and of all.
+METHODS = {
+    "linear": (LANGUAGES, False, "weight: 0.2", ""),
+    "slerp": (["base", "et"], True, "", "t: 0.5"),
+    "nuslerp": (["et", "fo"], False, "weight: 0.5", ""),
+    "multislerp": (LANGUAGES, False, "weight: 0.2", ""),
+    "karcher": (LANGUAGES, False, "", ""),
+    "model_stock": (LANGUAGES, True, "", ""),
+    "task_arithmetic": (LANGUAGES, True, "weight: 0.2", ""),
+    "ties": (LANGUAGES, True, "weight: 0.2, density: 0.5", ""),
+    "dare_linear": (LANGUAGES, True, "weight: 0.2, density: 0.5", ""),
+    "dare_ties": (LANGUAGES, True, "weight: 0.2, density: 0.5", ""),
+    "breadcrumbs": (LANGUAGES, True, "weight: 0.2, density: 0.5", ""),
+    "breadcrumbs_ties": (LANGUAGES, True, "weight: 0.2, density: 0.5", ""),
+    "della_linear": (LANGUAGES, True, "weight: 0.2, density: 0.5, epsilon: 0.1", ""),
+    "della": (LANGUAGES, True, "weight: 0.2, density: 0.5, epsilon: 0.1", ""),
+    "sce": (LANGUAGES, True, "", "select_topk: 0.5"),
+    "nearswap": (["base", "et"], True, "", "t: 0.001"),
+    "ram": (LANGUAGES, True, "", ""),
+    "ramplus_tl": (LANGUAGES, True, "", ""),
+    "arcee_fusion": (["base", "et"], True, "", ""),
+}
 HERE = Path(__file__).resolve().parent
 BIN = HERE.parent / "target" / "release"
 
 
 def recipe(method, folder):
     """The recipe as both programs get it."""
-    models = ["base", "et"] if method == "slerp" else LANGUAGES
+    models, based, each, every = METHODS[method]
     lines = [f"merge_method: {method}"]
-    if method != "linear":
+    if based:
         lines.append(f"base_model: {folder}/base")
     lines.append("models:")
     for model in models:
         lines.append(f"  - model: {folder}/{model}")
-        if method != "slerp":
-            lines.append("    parameters:")
-            lines.append("      weight: 0.2")
-            if method in ("ties", "dare_linear", "dare_ties"):
-                lines.append("      density: 0.5")
-    if method == "slerp":
-        lines.append("parameters: {t: 0.5}")
+        if each:
+            lines.append(f"    parameters: {{{each}}}")
+    if every:
+        lines.append(f"parameters: {{{every}}}")
     return "\n".join(lines + ["dtype: bfloat16", "out_dtype: bfloat16", ""])
 
 
@@ -99,8 +118,9 @@ def main():
     parser.add_argument("--mergekit", required=True, help="the program mergekit-yaml")
     parser.add_argument("--sets", required=True, type=Path, help="folder with the sets, one folder for each size")
     parser.add_argument("--sizes", nargs="+", default=["180m", "572m"])
-    parser.add_argument("--methods", nargs="+", default=METHODS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--mergekit-threads", nargs="+", type=int, default=[1, 2], help="settings to try")
     parser.add_argument("--scratch", help="folder for outputs")
     args = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(dir=args.scratch))
@@ -116,16 +136,19 @@ def main():
             warm(folder)
             text = scratch / "recipe.yaml"
             text.write_text(recipe(method, folder))
-            used = ["base", "et"] if method == "slerp" else LANGUAGES + (["base"] if method != "linear" else [])
-            inputs = [folder / model / "model.safetensors" for model in used]
+            models, based, _, _ = METHODS[method]
+            used = set(models) | ({"base"} if based else set())
+            inputs = [folder / model / "model.safetensors" for model in sorted(used)]
             out = scratch / "out"
             mergekit = [args.mergekit, text, out, "--quiet"]
             programs = {
                 "growmerge": ([BIN / "growmerge", "merge", text, out, "--quiet"], None),
                 "floor": ([BIN / "examples" / "floor", out, threads, *inputs], None),
-                "mergekit, 1 thread": (mergekit, {**offline, "OMP_NUM_THREADS": "1"}),
-                "mergekit, 2 threads": (mergekit, {**offline, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}),
             }
+            for n in args.mergekit_threads:
+                passive = {} if n == 1 else {"OMP_WAIT_POLICY": "passive"}
+                programs[f"mergekit, {n} thread{'s'[: n - 1]}"] = (
+                    mergekit, {**offline, "OMP_NUM_THREADS": str(n), **passive})
             runs = {name: [] for name in programs}
             for _ in range(args.rounds):
                 for name, (command, env) in programs.items():

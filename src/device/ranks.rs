@@ -6,17 +6,15 @@
 //! are counted one by one, or if a row has many of them, looked up among its sorted elements.
 
 use super::RankedDraw;
+use super::kernels::BINS;
 use super::simd::{self, Level};
 
-/// Bins by exponent and [`MANTISSA`] bits of the mantissa, below the row's largest magnitude; what is
-/// smaller goes to the lowest.
-const BINS: usize = 256;
-/// 16 bins to a power of two: sixteen powers of two, the largest bin has a few percent of a row.
-const SHIFT: u32 = 23 - 4;
 /// In rows up to this length counting is cheaper than a histogram.
 const SHORT: usize = 128;
 /// So many elements of a row are counted one by one; for more the row is sorted.
 const FEW: usize = 256;
+/// Room behind a list of indices, for kernels that store whole vectors.
+const ROOM: usize = 16;
 
 /// Drops row after row.
 pub(super) struct Dropper {
@@ -29,6 +27,7 @@ pub(super) struct Dropper {
     /// Ranks for a whole unit of chance.
     ranks: f64,
     draws: Vec<u32>,
+    bins: Vec<u8>,
     /// Indices of a row's elements whose draws lie between.
     between: Vec<u32>,
 }
@@ -48,7 +47,8 @@ impl Dropper {
             never: limit(density + epsilon),
             ranks: (width.max(1) - 1) as f64 / (2.0 * epsilon),
             draws: vec![0; width],
-            between: vec![0; width + 1],
+            bins: vec![0; width],
+            between: vec![0; width + ROOM],
         }
     }
 
@@ -57,33 +57,32 @@ impl Dropper {
         let draws = &mut self.draws[..row.len()];
         simd::draws(self.level, self.draw.key, first, draws);
         let span = self.never - self.always;
-        let mut count = 0;
-        for (i, draw) in (0..).zip(draws.iter()) {
-            self.between[count] = i;
-            count += usize::from(draw.wrapping_sub(self.always) < span);
-        }
-        let histogram = if row.len() > SHORT { Some(Histogram::of(self.level, row)) } else { None };
-        // An element survives whose rank is above this.
-        let limit = |draw: u32| {
-            let chance = f64::from(draw) / f64::from(1u32 << 24);
-            (chance - (self.draw.density - self.draw.epsilon)) * self.ranks
+        let count = simd::draws_between(self.level, draws, self.always, span, &mut self.between);
+        let below = if row.len() > SHORT {
+            let largest = simd::largest_key(self.level, row);
+            simd::rank_bins(self.level, row, largest, &mut self.bins);
+            simd::ranks_below(self.level, &self.bins)
+        } else {
+            // One bin for all; `bins` holds zeros.
+            let mut below = [row.len() as u32; BINS + 1];
+            below[0] = 0;
+            below
         };
+        // An element survives whose rank is above this.
+        let lowest_chance = self.draw.density - self.draw.epsilon;
+        let limit = |draw: u32| (f64::from(draw) / f64::from(1u32 << 24) - lowest_chance) * self.ranks;
         let mut open = 0;
         for n in 0..count {
             let i = self.between[n] as usize;
-            let (lowest, highest) = match &histogram {
-                Some(histogram) => histogram.ranks(row[i]),
-                None => (0, row.len() as u32),
-            };
+            let bin = usize::from(self.bins[i]);
             let limit = limit(draws[i]);
-            if f64::from(lowest) > limit {
-                draws[i] = 0;
-            } else if f64::from(highest) <= limit || row[i] == 0.0 {
-                draws[i] = u32::MAX;
-            } else {
-                self.between[open] = i as u32;
-                open += 1;
-            }
+            // Its rank is at least the first, and below the second.
+            let (keeps, drops) = (f64::from(below[bin]) > limit, f64::from(below[bin + 1] - 1) <= limit);
+            // Without branches: which way it goes is anyone's guess.
+            let stays_open = u32::from(!(keeps | drops)).wrapping_neg();
+            draws[i] = draws[i] & stays_open | DROPPED * u32::from(drops & !keeps);
+            self.between[open] = i as u32;
+            open += usize::from(!(keeps | drops | (row[i] == 0.0)));
         }
         let sorted = if open > FEW { sort(row) } else { Vec::new() };
         for n in 0..open {
@@ -92,58 +91,22 @@ impl Dropper {
                 true => simd::rank(self.level, row, i),
                 false => sorted.partition_point(|pair| *pair < pair_of(row, i)),
             };
-            draws[i] = if rank as f64 > limit(draws[i]) { 0 } else { u32::MAX };
+            draws[i] = if rank as f64 > limit(draws[i]) { 0 } else { DROPPED };
         }
-        for (x, draw) in row.iter_mut().zip(draws) {
-            *x = if *draw < self.always { *x } else { 0.0 };
-        }
+        simd::keep_drawn(self.level, row, draws, self.always);
     }
 }
 
-fn key(x: f32) -> u32 {
-    x.to_bits() & (u32::MAX >> 1)
-}
+/// More than any draw.
+const DROPPED: u32 = 1 << 31;
 
 /// Sorts by magnitude, then index.
 fn pair_of(row: &[f32], i: usize) -> u64 {
-    u64::from(key(row[i])) << 32 | i as u64
+    u64::from(row[i].to_bits() & (u32::MAX >> 1)) << 32 | i as u64
 }
 
 fn sort(row: &[f32]) -> Vec<u64> {
     let mut pairs: Vec<u64> = (0..row.len()).map(|i| pair_of(row, i)).collect();
     pairs.sort_unstable();
     pairs
-}
-
-/// For each bin, how many elements of a row lie in lower ones.
-struct Histogram {
-    top: u32,
-    below: [u32; BINS + 1],
-}
-
-impl Histogram {
-    fn of(level: Level, row: &[f32]) -> Self {
-        let top = simd::largest_key(level, row) >> SHIFT;
-        let mut below = [0u32; BINS + 1];
-        for x in row {
-            below[bin(top, *x) + 1] += 1;
-        }
-        let mut sum = 0;
-        for count in &mut below {
-            sum += *count;
-            *count = sum;
-        }
-        Self { top, below }
-    }
-
-    /// The lowest and the highest rank that an element can have.
-    fn ranks(&self, x: f32) -> (u32, u32) {
-        let bin = bin(self.top, x);
-        (self.below[bin], self.below[bin + 1] - 1)
-    }
-}
-
-fn bin(top: u32, x: f32) -> usize {
-    let depth = (top - (key(x) >> SHIFT)) as usize;
-    BINS - 1 - depth.min(BINS - 1)
 }

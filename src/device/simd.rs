@@ -119,6 +119,10 @@ dispatch! {
     fn draws(key: u64, first: u64, out: &mut [u32]);
     fn largest_key(x: &[f32]) -> u32;
     fn rank(x: &[f32], index: usize) -> usize;
+    fn rank_bins(x: &[f32], largest: u32, bins: &mut [u8]);
+    fn ranks_below(bins: &[u8]) -> [u32; super::kernels::BINS + 1];
+    fn draws_between(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize;
+    fn keep_drawn(x: &mut [f32], draws: &[u32], limit: u32);
     fn keep_where(x: &mut [f32], mask: &[f32]);
     fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
     fn variance(x: &[&[f32]], out: &mut [f32]);

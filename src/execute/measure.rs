@@ -15,15 +15,17 @@ use crate::problem::ExecError;
 /// memory, fewer less for threads to share.
 const COLUMN_SUMS: usize = 16;
 
-/// Memory that sums of columns take while a job is measured, in bytes.
-pub(super) fn column_bytes(job: &Job) -> usize {
+/// Memory that values of columns or rows take while a job is measured, in bytes.
+pub(super) fn value_bytes(job: &Job) -> usize {
     let Work::Merge(op) = &job.work else { return 0 };
     let pairs = job.models.len() * (job.models.len() + 1) / 2;
-    let width = |stat: &Stat| match stat {
-        Stat::ColumnGram { width, .. } => *width,
+    let bytes = |stat: &Stat| match stat {
+        Stat::ColumnGram { width, .. } => COLUMN_SUMS * width * pairs * 8,
+        // Twice: while they are put together.
+        Stat::Cuts { of: Quantity::Importance { width }, .. } => job.elements() / width * 8,
         _ => 0,
     };
-    op.stats().iter().map(|s| COLUMN_SUMS * width(s) * pairs * 8).sum()
+    op.stats().iter().map(bytes).sum()
 }
 
 /// One statistic being measured.
@@ -38,6 +40,8 @@ pub(super) struct Meter {
     units: usize,
     /// Per unit, or per portion of units.
     sums: Vec<Vec<f64>>,
+    /// Per unit: the divergence of each row, from the first pass on.
+    divergences: Vec<Vec<f32>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,18 @@ pub(super) struct Tally {
     counts: Vec<Counts>,
     /// Unit or portion and its values.
     sums: Vec<(usize, Vec<f64>)>,
+    /// Unit and its rows.
+    divergences: Vec<(usize, Vec<f32>)>,
+}
+
+impl Tally {
+    /// Notes divergences of more rows of a unit.
+    pub(super) fn add_divergences(&mut self, unit: usize, rows: Vec<f32>) {
+        match self.divergences.last_mut() {
+            Some((last, all)) if *last == unit => all.extend(rows),
+            _ => self.divergences.push((unit, rows)),
+        }
+    }
 }
 
 /// What a meter wants to see in a pass.
@@ -75,7 +91,8 @@ impl Meter {
             false => Phase::Search(searches),
         };
         let units = job.elements().div_ceil(super::unit(job));
-        Self { stat, phase, line: job.grain(), elements: job.elements() as u64, units, sums: Vec::new() }
+        let (line, elements) = (job.grain(), job.elements() as u64);
+        Self { stat, phase, line, elements, units, sums: Vec::new(), divergences: Vec::new() }
     }
 
     /// The result, once there is one.
@@ -96,6 +113,11 @@ impl Meter {
             (_, Stat::Cuts { of, .. }) => Wants::One(*of),
             (_, Stat::DrawSums { model, .. }) => Wants::One(Quantity::Delta(*model)),
         }
+    }
+
+    /// Divergences of some rows of a unit, if they are known by now.
+    pub(super) fn divergences(&self, unit: usize, first: usize, rows: usize) -> Option<&[f32]> {
+        self.divergences.get(unit)?.get(first..first + rows)
     }
 
     /// Observes a block of a quantity, which may be changed.
@@ -213,6 +235,10 @@ impl Meter {
         for (unit, sums) in tally.sums {
             self.sums[unit] = sums;
         }
+        for (unit, rows) in tally.divergences {
+            self.divergences.resize(self.units, Vec::new());
+            self.divergences[unit] = rows;
+        }
     }
 
     /// Ends a pass. `find(unit, key, n)` returns the flat index of the n-th element (from 1) of a unit
@@ -237,6 +263,10 @@ impl Meter {
                 if let Some(cuts) = cuts {
                     self.phase = match self.stat {
                         Stat::Cuts { then: Then::AbsSums | Then::Squares, .. } => Phase::Sum(cuts),
+                        Stat::Cuts { of: Quantity::Importance { .. }, .. } => {
+                            let rows = std::mem::take(&mut self.divergences).concat();
+                            Phase::Done(Measured::CutRows(cuts, rows))
+                        }
                         _ => Phase::Done(Measured::Cuts(cuts)),
                     };
                 }

@@ -113,8 +113,8 @@ pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
     let unit = plan.jobs.iter().map(unit).max().unwrap_or(0);
     let units = (1 + board::AHEAD) * unit * width;
     let written = (1 + WRITE_BEHIND) * unit * width;
-    let columns = plan.jobs.iter().map(measure::column_bytes).max().unwrap_or(0);
-    (threads * (blocks + counters + units) + columns + written + (8 << 20)) as u64
+    let values = plan.jobs.iter().map(measure::value_bytes).max().unwrap_or(0);
+    (threads * (blocks + counters + units + values) + written + (8 << 20)) as u64
 }
 
 /// Merges the tensors `jobs` of a plan.

@@ -1,5 +1,6 @@
 //! The measuring passes of a job.
 
+use std::borrow::Cow;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,7 @@ use super::run::{Context, Run};
 use super::search::{Precision, Search, Wanted};
 use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
-use crate::method::{Keep, Measured, Quantity, Stat, Vectors, vectors};
+use crate::method::{Keep, Measured, Quantity, Stat, Vectors, divergences, importance, vectors};
 use crate::plan::{Job, Source, Work};
 use crate::problem::ExecError;
 
@@ -110,12 +111,28 @@ impl<'a> Run<'a> {
                         let base = base.as_ref().filter(|_| of == Vectors::Deltas);
                         meter.observe_all(d, tally, unit, &vectors(d, &chunks, base)?)?;
                     }
+                    (Wants::One(Quantity::Importance { width }), Some(base)) => {
+                        let row = (block.start - self.range(unit).start) / width;
+                        let known = meter.divergences(unit, row, block.len() / width);
+                        let divergences = match known {
+                            Some(divergences) => Cow::Borrowed(divergences),
+                            None => Cow::Owned(divergences(d, chunks[0], base, width)?),
+                        };
+                        let x = importance(d, chunks[0], base, width, &divergences)?;
+                        if let Cow::Owned(divergences) = divergences {
+                            tally.add_divergences(unit, divergences);
+                        }
+                        meter.observe(d, tally, unit, first, x)?;
+                    }
                     (Wants::One(quantity), Some(base)) => {
                         meter.observe(d, tally, unit, first, quantity.of(d, &chunks, base)?)?;
                     }
                     (Wants::Both(quantity), Some(base)) => {
-                        let x = quantity.of(d, &chunks, base)?;
                         let mut deltas = vectors(d, &chunks, Some(base))?;
+                        let x = match quantity {
+                            Quantity::Variance => d.variance(&deltas)?,
+                            _ => quantity.of(d, &chunks, base)?,
+                        };
                         meter.observe_both(d, tally, unit, first, &mut deltas, x)?;
                     }
                     _ => {}

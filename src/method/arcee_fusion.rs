@@ -7,6 +7,7 @@
 
 use super::{
     AnyOperator, Base, Block, Invalid, Keep, Measured, Method, Operator, Quantity, Setup, Stat, Then,
+    importance,
 };
 use crate::device::{Cut, Device};
 use crate::problem::ExecError;
@@ -45,26 +46,27 @@ impl Operator for ArceeFusion {
     }
 
     fn settle(&self, measured: Vec<Measured>) -> Vec<Measured> {
-        let Some(Measured::Cuts(cuts)) = measured.first() else { return measured };
-        let [first, median, third] = cuts[..] else { return measured };
+        let mut measured = measured.into_iter();
+        let Some(Measured::CutRows(cuts, divergences)) = measured.next() else { return Vec::new() };
+        let [first, median, third] = cuts[..] else { return Vec::new() };
         let score = |cut: Cut| f32::from_bits(cut.key);
         let bound = score(median) + 1.5 * (score(third) - score(first));
-        vec![Measured::Cuts(vec![Cut { key: bound.to_bits(), last: u64::MAX }])]
+        vec![Measured::CutRows(vec![Cut { key: bound.to_bits(), last: u64::MAX }], divergences)]
     }
 
     fn merge<D: Device>(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
         let base = d.load(x.base())?;
         let mut merged =
             super::vectors(d, x.models, Some(&base))?.pop().map_or_else(|| d.zeros(x.len()), Ok)?;
-        let bound = match x.stats.first() {
-            Some(Measured::Cuts(cuts)) => cuts.first().copied().unwrap_or(Cut::NONE),
-            _ => Cut::NONE,
-        };
-        // Scores of zero reach a bound of zero, but would be taken for dropped ones.
-        if bound.key > 0 {
-            let mut scores = Quantity::Importance { width: self.width }.of(d, x.models, &base)?;
-            d.keep_largest(&mut scores, bound, x.first)?;
-            d.keep_where(&mut merged, &scores)?;
+        if let (Some(Measured::CutRows(cuts, divergences)), [model]) = (x.stats.first(), x.models) {
+            let bound = cuts.first().copied().unwrap_or(Cut::NONE);
+            // Scores of zero reach a bound of zero, but would be taken for dropped ones.
+            if bound.key > 0 {
+                let rows = divergences.get(x.first as usize / self.width..).unwrap_or_default();
+                let mut scores = importance(d, *model, &base, self.width, rows)?;
+                d.keep_largest(&mut scores, bound, x.first)?;
+                d.keep_where(&mut merged, &scores)?;
+            }
         }
         d.add(&mut merged, &base)?;
         Ok(merged)

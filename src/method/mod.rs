@@ -40,6 +40,7 @@ pub use operator::{
     AbsSums, AnyOperator, Band, Block, Keep, Measured, Operator, Quantity, RandomDrop, RunsOn, Stat, Then,
     Vectors,
 };
+pub(crate) use operator::{divergences, importance};
 pub use param::{Fallback, Kind, Param, Scope};
 
 /// Every method, in the order in which `growmerge methods` lists them.

@@ -75,14 +75,33 @@ impl Quantity {
             Self::Delta(i) => d.delta(model(i), base),
             Self::Variance => d.variance(&super::vectors(d, models, Some(base))?),
             Self::Importance { width } => {
-                let divergences = d.row_divergences(&d.load(model(0))?, base, width)?;
-                let divergences: Vec<f32> = divergences.into_iter().map(|x| x as f32).collect();
-                let mut importance = d.delta(model(0), base)?;
-                d.scale_rows(&mut importance, width, &divergences)?;
-                Ok(importance)
+                importance(d, model(0), base, width, &divergences(d, model(0), base, width)?)
             }
         }
     }
+}
+
+/// The divergence of each row of a model from the base's, as [`Quantity::Importance`] has it.
+pub(crate) fn divergences<D: Device>(
+    d: &D,
+    model: Chunk<'_>,
+    base: &D::Buf,
+    width: usize,
+) -> Result<Vec<f32>, ExecError> {
+    Ok(d.row_divergences(&d.load(model)?, base, width)?.into_iter().map(|x| x as f32).collect())
+}
+
+/// [`Quantity::Importance`] where the divergences are known.
+pub(crate) fn importance<D: Device>(
+    d: &D,
+    model: Chunk<'_>,
+    base: &D::Buf,
+    width: usize,
+    divergences: &[f32],
+) -> Result<D::Buf, ExecError> {
+    let mut importance = d.delta(model, base)?;
+    d.scale_rows(&mut importance, width, divergences)?;
+    Ok(importance)
 }
 
 /// How many elements a cut keeps: 1 or more, and at most as many as the tensor has.
@@ -184,6 +203,8 @@ pub enum Measured {
     Factors(Vec<Vec<f32>>),
     /// Cuts in the order of what was asked for.
     Cuts(Vec<Cut>),
+    /// Cuts of an importance, and the divergence of each row.
+    CutRows(Vec<Cut>, Vec<f32>),
     /// Cuts, and the sums that the band leaves.
     CutSums(Vec<Cut>, AbsSums),
     /// A cut, and the sum of squares of each model.

@@ -101,21 +101,6 @@ fn draw_group(counter: u64, key: u64) -> [u32; DRAWS] {
     draws
 }
 
-#[inline(always)]
-pub(in crate::device) fn largest_key(x: &[f32]) -> u32 {
-    x.iter().fold(0, |largest, x| largest.max(x.to_bits() & !SIGN))
-}
-
-/// How many elements come before that of `index` in ascending order of magnitude, lower indices first.
-#[inline(always)]
-pub(in crate::device) fn rank(x: &[f32], index: usize) -> usize {
-    let (before, after) = x.split_at(index);
-    let key = after.first().map_or(0, |x| x.to_bits() & !SIGN);
-    let early: u32 = before.iter().map(|x| u32::from(x.to_bits() & !SIGN <= key)).sum();
-    let late: u32 = after.iter().map(|x| u32::from(x.to_bits() & !SIGN < key)).sum();
-    (early + late) as usize
-}
-
 /// Draws that are made together.
 const DRAWS: usize = 4 * WIDE;
 

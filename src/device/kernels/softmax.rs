@@ -33,7 +33,7 @@ pub(in crate::device) fn divergence(x: &[f32], y: &[f32], p: &mut [f64], q: &mut
 
 #[inline(always)]
 fn softmax(x: &[f32], out: &mut [f64]) {
-    let largest = f64::from(x.iter().fold(f32::MIN, |largest, x| if *x > largest { *x } else { largest }));
+    let largest = f64::from(largest(x));
     let out = &mut out[..x.len()];
     for (out, x) in out.iter_mut().zip(x) {
         *out = exp(f64::from(*x) - largest);
@@ -52,6 +52,19 @@ fn softmax(x: &[f32], out: &mut [f64]) {
     for out in out {
         *out = *out * share + EPSILON;
     }
+}
+
+/// The largest element; in lanes, since a vector cannot follow one maximum through a row.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::MIN; LANES];
+    let (groups, tail) = x.as_chunks::<LANES>();
+    for group in groups {
+        for j in 0..LANES {
+            lanes[j] = if group[j] > lanes[j] { group[j] } else { lanes[j] };
+        }
+    }
+    lanes.iter().chain(tail).fold(f32::MIN, |largest, x| if *x > largest { *x } else { largest })
 }
 
 /// `eˣ` for `x <= 0`, to about 2 units in the last place; zero below -708, where f64 gets coarse.

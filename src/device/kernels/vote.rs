@@ -88,27 +88,23 @@ pub(in crate::device) fn variance(x: &[&[f32]], out: &mut [f32]) {
     groups!(x, out, variance_group());
 }
 
+/// By sums of differences from the first value: of equal values both sums are zero, and the first value
+/// is never so far from the mean that the subtraction costs more than a few bits.
 #[inline(always)]
 fn variance_group<'x, const N: usize>(x: impl Iterator<Item = &'x [f32; N]> + Clone, out: &mut [f32; N]) {
-    let (mut mean, mut squares, mut n) = ([0f64; N], [0f64; N], 0f64);
-    for x in x.clone() {
+    let Some(first) = x.clone().next() else { return };
+    let (mut sum, mut squares, mut n) = ([0f64; N], [0f64; N], 0f64);
+    for x in x {
         n += 1.0;
         for j in 0..N {
-            mean[j] += f64::from(x[j]);
-        }
-    }
-    // Equal values have an exact sum and mean, so their variance is zero and nothing else is.
-    for mean in &mut mean {
-        *mean /= n;
-    }
-    for x in x {
-        for j in 0..N {
-            let off = f64::from(x[j]) - mean[j];
+            let off = f64::from(x[j]) - f64::from(first[j]);
+            sum[j] += off;
             squares[j] += off * off;
         }
     }
+    let share = 1.0 / n;
     for j in 0..N {
-        out[j] = (squares[j] / n) as f32;
+        out[j] = ((squares[j] - sum[j] * sum[j] * share) * share) as f32;
     }
 }
 
