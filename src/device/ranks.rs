@@ -80,7 +80,7 @@ impl Dropper {
             let (keeps, drops) = (f64::from(below[bin]) > limit, f64::from(below[bin + 1] - 1) <= limit);
             // Without branches: which way it goes is anyone's guess.
             let stays_open = u32::from(!(keeps | drops)).wrapping_neg();
-            draws[i] = draws[i] & stays_open | DROPPED * u32::from(drops & !keeps);
+            draws[i] = (draws[i] & stays_open) | (DROPPED * u32::from(drops & !keeps));
             self.between[open] = i as u32;
             open += usize::from(!(keeps | drops | (row[i] == 0.0)));
         }

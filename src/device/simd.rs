@@ -121,7 +121,7 @@ dispatch! {
     fn rank(x: &[f32], index: usize) -> usize;
     fn rank_bins(x: &[f32], largest: u32, bins: &mut [u8]);
     fn ranks_below(bins: &[u8]) -> [u32; super::kernels::BINS + 1];
-    fn draws_between(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize;
+    fn draws_between_plain(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize;
     fn keep_drawn(x: &mut [f32], draws: &[u32], limit: u32);
     fn keep_where(x: &mut [f32], mask: &[f32]);
     fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
@@ -140,8 +140,10 @@ dispatch! {
     fn finite_f64(bytes: &[u8]) -> super::Finiteness;
 }
 
-/// Counting is the one kernel that the compiler does not turn into good AVX-512: packing the hits of a
-/// vector is an instruction of its own.
+// Packing the hits of a vector is an instruction of AVX-512 that the compiler does not find by itself, so
+// two kernels are written with it.
+
+/// Counts magnitudes in a window.
 pub(super) fn abs_counts(level: Level, x: &[f32], window: Window, bins: &mut [u32]) -> Outside {
     #[cfg(target_arch = "x86_64")]
     if level == Level::Avx512 {
@@ -149,6 +151,51 @@ pub(super) fn abs_counts(level: Level, x: &[f32], window: Window, bins: &mut [u3
         return unsafe { abs_counts_avx512(x, window, bins) };
     }
     abs_counts_narrow(level, x, window, bins)
+}
+
+/// The indices of draws in `low .. low + span`, in order, and how many; `found` has room for a group more
+/// than there are draws.
+pub(super) fn draws_between(level: Level, draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512 && found.len() >= draws.len() + GROUP {
+        // SAFETY: `Level::detect` returns Avx512 only where the CPU reports all of these features.
+        return unsafe { draws_between_avx512(draws, low, span, found) };
+    }
+    draws_between_plain(level, draws, low, span, found)
+}
+
+/// `found` must be longer than `draws` by a group.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "popcnt,bmi1,bmi2,avx512f,avx512bw,avx512dq,avx512vl")]
+fn draws_between_avx512(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize {
+    use std::arch::x86_64::{
+        _mm512_add_epi32, _mm512_cmplt_epu32_mask, _mm512_loadu_si512, _mm512_maskz_compress_epi32,
+        _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi32,
+    };
+    assert!(found.len() >= draws.len() + GROUP);
+    let all = |x: u32| _mm512_set1_epi32(x.cast_signed());
+    let (from, width, step) = (all(low), all(span), all(GROUP as u32));
+    let first: [u32; GROUP] = std::array::from_fn(|i| i as u32);
+    // SAFETY: the array is as long as a vector; the load needs no alignment.
+    let mut indices = unsafe { _mm512_loadu_si512(first.as_ptr().cast()) };
+    let mut count = 0;
+    let (groups, tail) = draws.as_chunks::<GROUP>();
+    for group in groups {
+        // SAFETY: a group is as long as a vector; the load needs no alignment.
+        let draw = unsafe { _mm512_loadu_si512(group.as_ptr().cast()) };
+        let inside = _mm512_cmplt_epu32_mask(_mm512_sub_epi32(draw, from), width);
+        let packed = _mm512_maskz_compress_epi32(inside, indices);
+        // SAFETY: `count` is at most the number of draws before this group, and `found` is longer than all
+        // draws by a group, so a vector fits behind `count`; the store needs no alignment.
+        unsafe { _mm512_storeu_si512(found.as_mut_ptr().add(count).cast(), packed) };
+        count += inside.count_ones() as usize;
+        indices = _mm512_add_epi32(indices, step);
+    }
+    for (index, draw) in ((groups.len() * GROUP) as u32..).zip(tail) {
+        found[count] = index;
+        count += usize::from(draw.wrapping_sub(low) < span);
+    }
+    count
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -36,8 +36,9 @@ pub(super) fn meters<D: Device>(context: &Context<'_, D>, job: &Job) -> Result<V
                 Quantity::Delta(_) if half => Precision::Half,
                 _ => Precision::Full,
             };
-            let sample = sample(context, job, *of)?;
-            for wanted in wanted(&stat) {
+            let all = wanted(&stat);
+            let sample = if all.is_empty() { None } else { sample(context, job, *of)? };
+            for wanted in all {
                 let guess = match &sample {
                     Some((values, len)) => {
                         Some(guess(context.device, values, *len, wanted, job.elements() as u64)?)

@@ -60,7 +60,7 @@ pub(in crate::device) fn ranks_below(bins: &[u8]) -> [u32; BINS + 1] {
 /// The indices of draws in `low .. low + span`, in order, and how many; `found` has room for a group more
 /// than there are draws.
 #[inline(always)]
-pub(in crate::device) fn draws_between(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize {
+pub(in crate::device) fn draws_between_plain(draws: &[u32], low: u32, span: u32, found: &mut [u32]) -> usize {
     let mut count = 0;
     let (groups, tail) = draws.as_chunks::<GROUP>();
     let mut index = 0;
