@@ -10,7 +10,7 @@ use growmerge::arch::{Family, Position};
 use growmerge::device::Device;
 use growmerge::device::cpu::{Cpu, CpuBuf};
 use growmerge::eval::{Baseline, Evaluator, Model, Noise, Reading, Split, Text, Tolerance, Tolerances, Why};
-use growmerge::method::{AnyOperator, Block, RunsOn, Stat};
+use growmerge::method::{AnyOperator, Block, Measured, RunsOn, Stat};
 use growmerge::plan::{Plan, PlanOptions, Source, Work};
 use growmerge::problem::ExecError;
 use support::Silent;
@@ -41,6 +41,14 @@ impl RunsOn<Cpu> for WrongSign {
 impl AnyOperator for WrongSign {
     fn stats(&self) -> Vec<Stat> {
         self.0.stats()
+    }
+
+    fn run_length(&self) -> usize {
+        self.0.run_length()
+    }
+
+    fn settled(&self, measured: Vec<Measured>) -> Vec<Measured> {
+        self.0.settled(measured)
     }
 }
 
