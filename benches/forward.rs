@@ -4,7 +4,7 @@
 //!
 //! Prints tokens a second, and the floating-point operations a second of the matrix products that this
 //! takes (attention counted in full, not only below the diagonal).
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

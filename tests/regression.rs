@@ -88,7 +88,9 @@ struct Check {
 
 impl Check {
     fn of(recipe: &str) -> Self {
-        let baseline = Baseline::read(&root().join(format!("tests/baselines/{recipe}.json"))).unwrap();
+        let mut baseline = Baseline::read(&root().join(format!("tests/baselines/{recipe}.json"))).unwrap();
+        // Two languages show it as well as six, in a third of the time.
+        baseline.languages.retain(|language, _| ["fo", "sv"].contains(&language.as_str()));
         let reading = Reading { split: Split::Line, field: "text".into() };
         let folder = root().join("recipes/quickstart/texts");
         let text = |language: &String| {
