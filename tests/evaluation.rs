@@ -90,7 +90,7 @@ fn tables_for_people() {
     let world = World::new();
     world.write("pairs.jsonl", "{\"good\": \"Tað er gott.\", \"bad\": \"Tað gott er.\"}\n{\"sentence_good\": \"Hann er her.\", \"sentence_bad\": \"Her hann er her er.\"}\n");
     let mut text = without_speed(&world.prints(0, &["eval", "fo", "--texts", "texts", "--context", "16"]));
-    let pairs = ["eval", "fo", "--text", "fo=texts/fo.txt", "--pairs", "fo=pairs.jsonl", "--bos", "none"];
+    let pairs = ["eval", "fo", "--text", "fo=texts/fo.txt", "--pairs", "fo=pairs.jsonl", "--bos", "!"];
     text += "\n\n";
     let both = world.prints(0, &pairs);
     let (measured, judged) = both.split_once("\nlanguage  pairs").unwrap();
@@ -204,6 +204,28 @@ fn a_check_passes_fails_and_says_why() {
     assert_eq!(json["verdicts"][1]["why"], "worse");
 }
 
+/// A reader that goes away, or a report that cannot be written, changes no verdict.
+#[test]
+fn a_closed_pipe_is_no_pass() {
+    let world = World::new();
+    let keep = ["check", "fo", "--texts", "texts", "--baseline", "b.json", "--update"];
+    world.prints(0, &keep);
+    world.configure(|c| c["hidden_act"] = "silu".into());
+    let script = "\"$0\" check fo --texts texts --baseline b.json --noise 0 --tolerance 0 | true; exit ${PIPESTATUS[0]}";
+    let status = std::process::Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_growmerge")])
+        .current_dir(world.0.path())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    let run =
+        world.command(&["eval", "fo", "--texts", "texts", "--html", "nowhere/page.html"]).assert().code(3);
+    let output = run.get_output();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\nfo "), "the table is printed all the same");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr.matches("No such file").count(), 1, "{stderr}");
+}
+
 /// What is broken, the command, and how.
 type Case<'a> = (&'a str, &'a [&'a str], &'a dyn Fn(&World));
 
@@ -242,6 +264,13 @@ fn bad_texts() {
             &|_| {},
         ),
         ("another field", &["eval", "fo", "--text", "fo=f.jsonl"], &|w| w.write("f.jsonl", "{\"a\": \"b\"}")),
+        ("pairs without a beginning", &["eval", "fo", "--pairs", "fo=p.jsonl", "--bos", "none"], &|w| {
+            w.write("p.jsonl", "{\"good\": \"x\", \"bad\": \"y\"}");
+        }),
+        ("lines of every wrong kind", &["eval", "fo", "--text", "fo=f.jsonl"], &|w| {
+            w.write("f.jsonl", "{\"text\": 1}\n[]\n\n7\n{\"text\": \"good\"}\n{}\n");
+        }),
+        ("no name", &["eval", "fo", "--text", "f\u{1b}o=texts/fo.txt"], &|_| {}),
         ("no pair", &["eval", "fo", "--pairs", "fo=p.jsonl"], &|w| w.write("p.jsonl", "{\"good\": \"x\"}")),
         ("texts and model both", EVAL, &|w| {
             w.write("texts/en.txt", "");
@@ -302,6 +331,22 @@ fn bad_models() {
         ("biases in the config only", EVAL, &|w| w.configure(|c| c["mlp_bias"] = true.into())),
         ("an untied head", EVAL, &|w| w.configure(|c| c["tie_word_embeddings"] = false.into())),
         ("an unknown family", EVAL, &|w| w.configure(|c| c["model_type"] = "mamba".into())),
+        ("words of other kinds", EVAL, &|w| {
+            w.configure(|c| {
+                c["rope_parameters"] = serde_json::json!([]);
+                c["hidden_act"] = 7.into();
+            });
+        }),
+        ("a model that computes no numbers", EVAL, &|w| {
+            w.configure(|c| c["lm_head_normalization_factor"] = 1e-300.into());
+        }),
+        ("two models", &["eval", "fo", "et", "--texts", "texts"], &|w| {
+            w.configure(|c| c["model_type"] = "mamba".into());
+            std::fs::create_dir(w.path("et")).unwrap();
+            for name in ["config.json", "model.safetensors"] {
+                std::fs::copy(w.path("fo").join(name), w.path("et").join(name)).unwrap();
+            }
+        }),
         ("a config full of mistakes", EVAL, &|w| {
             w.configure(|c| {
                 c["hidden_size"] = "64".into();
@@ -334,6 +379,16 @@ fn bad_baselines() {
             w.prints(0, &["check", "et", "--texts", "texts", "--baseline", "b.json", "--update"]);
             std::fs::rename(w.path("et"), w.path("fo")).unwrap();
         }),
+        ("another beginning", CHECK, &|w| {
+            keep(w);
+            std::fs::remove_file(w.path("fo/tokenizer_config.json")).unwrap();
+        }),
+        ("damaged", CHECK, &|w| {
+            keep(w);
+            let text = std::fs::read_to_string(w.path("b.json")).unwrap();
+            w.write("b.json", text.replace("\"bits_per_byte\": ", "\"bits_per_byte\": 9"));
+        }),
+        ("a tolerance for nobody", &[CHECK, &["--tolerance", "f0=2%"]].concat(), &keep),
         ("other rules", &other_rules, &keep),
         ("other texts", CHECK, &|w| {
             keep(w);

@@ -29,8 +29,7 @@ fn open(name: &Path) -> Model {
 }
 
 fn evaluate(model: &Model, texts: &[Text], pairs: &[Pairs], rules: &Rules, threads: usize) -> Evaluation {
-    let evaluator =
-        Evaluator { texts, pairs, rules, tokenizer: None, threads, announce: &|_| {}, done: &|_| {} };
+    let evaluator = Evaluator { texts, pairs, rules, tokenizer: None, threads, progress: &Silent };
     evaluator.evaluate(model).unwrap_or_else(|e| panic!("{e}"))
 }
 

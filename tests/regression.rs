@@ -109,11 +109,11 @@ impl Check {
             rules: &self.baseline.rules,
             tokenizer: None,
             threads: 2,
-            announce: &|_| {},
-            done: &|_| {},
+            progress: &Silent,
         };
         let evaluation = evaluator.evaluate(&model).unwrap_or_else(|e| panic!("{e}"));
-        self.baseline.fits(&evaluation, recipe, "baseline").unwrap_or_else(|p| panic!("{p}"));
+        let expected = self.baseline.expects(recipe, &self.baseline.rules, &self.texts, "baseline");
+        expected.and_then(|()| self.baseline.fits(&evaluation, "baseline")).unwrap_or_else(|p| panic!("{p}"));
         let tolerances = Tolerances { all: Tolerance::parse("0.1%"), ..Tolerances::default() };
         let verdicts = self.baseline.judge(&evaluation, &tolerances, Noise(2.0));
         verdicts.iter().filter(|v| v.why == Why::Worse).count()

@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use growmerge::eval::{Baseline, Noise, Tolerance, Tolerances, Verdict, Why};
-use growmerge::problem::Error;
+use growmerge::problem::{Error, Problem, Problems};
 use growmerge::report::{self, Layout, Report};
 
 use super::{Outcome, measuring, table::show};
@@ -18,7 +17,7 @@ pub(super) struct Args {
     /// The baseline file
     #[arg(long, value_name = "FILE")]
     baseline: PathBuf,
-    /// Write the baseline instead of checking against it
+    /// Write the baseline instead of checking against it; what is not given stays as it was
     #[arg(long)]
     update: bool,
     /// How much worse a language may become: 1% or 0.02 (bits per byte), or fo=2% for one language
@@ -58,36 +57,36 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         (true, false) => None,
         _ => Some(Baseline::read(&args.baseline).map_err(Error::from)?),
     };
-    // An update is free to change the rules: what is not given is chosen anew.
-    let given = baseline.as_ref().filter(|_| !args.update).map(|b| &b.rules);
+    let given = baseline.as_ref().map(|b| &b.rules);
     let inputs = options.open(std::slice::from_ref(&args.model), &[], given.map(|r| r.split))?;
     let rules = options.rules(&inputs.models, given).map_err(Error::from)?;
-    let evaluation = options.evaluate(&inputs, &inputs.models[0], &rules)?;
     let subject = args.name.clone().unwrap_or_else(|| stem(&args.model));
-    let tolerances = tolerances(args);
-    if args.update {
-        Baseline::keep(&evaluation, &subject, &tolerances, baseline.as_ref()).write(&args.baseline)?;
+    let tolerances = tolerances(args, &inputs).map_err(Error::from)?;
+    let at = args.baseline.display().to_string();
+    let held_against = baseline.as_ref().filter(|_| !args.update);
+    if let Some(baseline) = held_against {
+        baseline.expects(&subject, &rules, &inputs.texts, &at).map_err(Error::from)?;
     }
-    let evaluations = [evaluation];
+    let evaluations = options.evaluate(&inputs, &rules)?;
+    if args.update {
+        Baseline::keep(&evaluations[0], &subject, &tolerances, baseline.as_ref()).write(&args.baseline)?;
+    }
     let mut report = Report { evaluations: &evaluations, verdicts: None, layout: Layout::Apart };
     let verdicts: Vec<Verdict>;
-    if let Some(baseline) = baseline.as_ref().filter(|_| !args.update) {
-        let at = args.baseline.display().to_string();
-        baseline.fits(&evaluations[0], &subject, &at).map_err(Error::from)?;
+    if let Some(baseline) = held_against {
+        baseline.fits(&evaluations[0], &at).map_err(Error::from)?;
         verdicts = baseline.judge(&evaluations[0], &tolerances, Noise(args.noise));
         report.verdicts = Some(&verdicts);
     }
+    let failed = report.verdicts.unwrap_or_default().iter().any(|v| v.why == Why::Worse);
+    let outcome = if failed { Outcome::CheckFailed } else { Outcome::Done };
+    // Printed first: a report that cannot be written must not cost the verdict.
+    let said = if options.json { super::print_json(&report::json(&report)) } else { say(args, &report) };
     options.write(&format!("{subject} against its baseline"), &report)?;
     if let (Some(path), Some(verdicts)) = (&args.junit, report.verdicts) {
         measuring::write(path, &report::junit(&format!("growmerge check {subject}"), verdicts))?;
     }
-    if options.json {
-        super::print_json(&report::json(&report))?;
-    } else {
-        say(args, &report)?;
-    }
-    let failed = report.verdicts.unwrap_or_default().iter().any(|v| v.why == Why::Worse);
-    Ok(if failed { Outcome::CheckFailed } else { Outcome::Done })
+    super::printed(said, outcome)
 }
 
 fn say(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
@@ -117,16 +116,23 @@ fn say(args: &Args, report: &Report<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tolerances(args: &Args) -> Tolerances {
-    let mut all = None;
-    let mut each = BTreeMap::new();
+fn tolerances(args: &Args, inputs: &measuring::Inputs) -> Result<Tolerances, Problems> {
+    let mut tolerances = Tolerances::default();
+    let mut problems = Problems::new();
+    let languages = || inputs.texts.iter().map(|t| t.language.as_str());
     for (language, amount) in &args.tolerance {
         match language {
-            Some(language) => drop(each.insert(language.clone(), *amount)),
-            None => all = Some(*amount),
+            Some(language) if languages().any(|l| l == language) => {
+                tolerances.each.insert(language.clone(), *amount);
+            }
+            Some(language) => {
+                let problem = Problem::error("--tolerance", format!("there is no text of `{language}`"));
+                problems.push(problem.did_you_mean(language, languages()));
+            }
+            None => tolerances.all = Some(*amount),
         }
     }
-    Tolerances { all, each }
+    if problems.has_errors() { Err(problems) } else { Ok(tolerances) }
 }
 
 /// `out/quickstart/` and `recipes/quickstart.yaml` are both `quickstart`.

@@ -32,19 +32,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let inputs = options.open(&args.models, &args.pairs, None)?;
     let rules = options.rules(&inputs.models, None).map_err(growmerge::problem::Error::from)?;
-    let mut evaluations = Vec::new();
-    for model in &inputs.models {
-        evaluations.push(options.evaluate(&inputs, model, &rules)?);
-    }
+    let evaluations = options.evaluate(&inputs, &rules)?;
     let layout = if args.compare { Layout::Compared } else { Layout::Apart };
     let report = Report { evaluations: &evaluations, verdicts: None, layout };
+    // Printed first: a report that cannot be written must not cost the result.
+    let said = if options.json {
+        super::print_json(&report::json(&report))
+    } else if options.quiet {
+        Ok(())
+    } else {
+        super::print(&text(&report).map_err(growmerge::problem::Error::from)?)
+    };
     options.write("Perplexity by language", &report)?;
-    if options.json {
-        super::print_json(&report::json(&report))?;
-    } else if !options.quiet {
-        super::print(&text(&report).map_err(growmerge::problem::Error::from)?)?;
-    }
-    Ok(Outcome::Done)
+    super::printed(said, Outcome::Done)
 }
 
 /// All tables, each below its model's name and rules.

@@ -84,7 +84,7 @@ pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
 /// Opened inputs.
 pub(super) struct Inputs {
     pub(super) models: Vec<Model>,
-    texts: Vec<Text>,
+    pub(super) texts: Vec<Text>,
     pairs: Vec<Pairs>,
 }
 
@@ -99,8 +99,12 @@ impl Options {
         let mut problems = Problems::new();
         let mut keep = |found: Problems| problems.extend(found);
         let texts = self.texts(split).map_err(&mut keep).unwrap_or_default();
-        let mut pairs_read = Vec::new();
+        let mut pairs_read: Vec<Pairs> = Vec::new();
         for (language, path) in pairs {
+            if pairs_read.iter().any(|p| p.language == *language) {
+                let what = format!("there are two files of pairs of `{language}`");
+                keep(Problem::error(path.display().to_string(), what).into());
+            }
             match Pairs::read(language, path) {
                 Ok(pairs) => pairs_read.push(pairs),
                 Err(found) => keep(found),
@@ -145,6 +149,12 @@ impl Options {
         let mut problems = Problems::new();
         let mut texts: Vec<Text> = Vec::new();
         for (language, path) in &named {
+            // They are printed, and become names in reports.
+            if language.chars().any(char::is_control) {
+                let what = format!("{language:?} is no name for a language");
+                problems.push(Problem::error("", what));
+                continue;
+            }
             if texts.iter().any(|t| t.language == *language) {
                 let what = format!("there are two texts of `{language}`");
                 problems.push(Problem::error(path.display().to_string(), what));
@@ -170,7 +180,7 @@ impl Options {
     pub(super) fn rules(&self, models: &[Model], default: Option<&Rules>) -> Result<Rules, Problems> {
         let limits =
             models.iter().filter_map(|m| Config::read(&m.config, &m.name).ok()?.max_positions.into());
-        let limit = limits.min().unwrap_or(2048);
+        let limit = limits.min().unwrap_or(2048).max(2);
         let context = match (self.context, default) {
             (Some(context), _) => context as usize,
             (None, Some(rules)) => rules.context,
@@ -207,26 +217,40 @@ impl Options {
         Ok(Rules { unit, split: self.split(default.map(|r| r.split)), context, stride, start })
     }
 
-    /// Measures one of the models.
-    pub(super) fn evaluate(
-        &self,
-        inputs: &Inputs,
-        model: &Model,
-        rules: &Rules,
-    ) -> Result<Evaluation, Error> {
-        let progress = Progress::new(Measure::Tokens, self.silent());
-        let evaluator = Evaluator {
+    /// Measures all models; what is wrong with any of them is reported before the first is measured.
+    pub(super) fn evaluate(&self, inputs: &Inputs, rules: &Rules) -> Result<Vec<Evaluation>, Error> {
+        let mut problems = Problems::new();
+        for model in &inputs.models {
+            if let Err(found) = self.evaluator(inputs, rules, &Progress::Silent).check(model) {
+                problems.extend(found);
+            }
+        }
+        if problems.has_errors() {
+            return Err(problems.into());
+        }
+        let measure = |model: &Model| {
+            let progress = Progress::new(Measure::Tokens, self.silent());
+            let evaluation = self.evaluator(inputs, rules, &progress).evaluate(model);
+            progress.finish();
+            evaluation
+        };
+        inputs.models.iter().map(measure).collect()
+    }
+
+    fn evaluator<'a>(
+        &'a self,
+        inputs: &'a Inputs,
+        rules: &'a Rules,
+        progress: &'a Progress,
+    ) -> Evaluator<'a> {
+        Evaluator {
             texts: &inputs.texts,
             pairs: &inputs.pairs,
             rules,
             tokenizer: self.tokenizer.as_deref(),
             threads: self.threads(),
-            announce: &|tokens| progress.announce(tokens as u64),
-            done: &|tokens| progress.add(tokens as u64),
-        };
-        let evaluation = evaluator.evaluate(model);
-        progress.finish();
-        evaluation
+            progress,
+        }
     }
 
     /// Writes the report to the files that were asked for.
@@ -234,7 +258,7 @@ impl Options {
         if let Some(path) = &self.markdown {
             let text = growmerge::report::markdown(report)?;
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-            file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(ExecError::io("write", path))?;
+            file.and_then(|mut f| f.write_all(text.as_bytes())).map_err(unwritable(path))?;
         }
         if let Some(path) = &self.html {
             write(path, &growmerge::report::html(title, report)?)?;
@@ -253,6 +277,13 @@ impl Options {
 }
 
 /// Writes a report file.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), ExecError> {
-    std::fs::write(path, text).map_err(ExecError::io("write", path))
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text).map_err(unwritable(path))?;
+    Ok(())
+}
+
+/// Not [`ExecError::io`], whose hint for a full disk is about merges.
+fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> ExecError {
+    let path = path.to_owned();
+    move |source| ExecError::Io { action: "write", path, source }
 }

@@ -78,11 +78,22 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+/// Standard output was closed by a reader that has seen enough (`growmerge plan … | head`).
+#[derive(Debug, thiserror::Error)]
+#[error("standard output was closed")]
+struct Closed;
+
+/// The outcome of a command that printed it: a reader that went away does not change it.
+fn printed(result: anyhow::Result<()>, outcome: Outcome) -> anyhow::Result<Outcome> {
+    match result {
+        Err(error) if !error.is::<Closed>() => Err(error),
+        _ => Ok(outcome),
+    }
+}
+
 /// Prints an error and picks the exit code.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    // A reader that has seen enough (`growmerge plan … | head`) is no failure.
-    let io = error.chain().find_map(|e| e.downcast_ref::<std::io::Error>());
-    if io.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) {
+    if error.is::<Closed>() {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<Error>() {
@@ -105,13 +116,14 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// Prints to standard output; a closed pipe is an error that [`fail`] knows.
+/// Prints to standard output; a closed pipe is an error of its own, [`Closed`].
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        other => Ok(other?),
+    }
 }
 
 /// Prints a value as JSON.

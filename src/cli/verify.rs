@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use growmerge::write::{Finding, verify};
+use growmerge::write::{Finding, Report, verify};
 
 use super::Outcome;
 
@@ -22,8 +22,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let report = verify(&args.folder)?;
+    let outcome = if report.is_good() { Outcome::Done } else { Outcome::CheckFailed };
+    super::printed(say(args, &report), outcome)
+}
+
+fn say(args: &Args, report: &Report) -> anyhow::Result<()> {
     if args.json {
-        super::print_json(&report)?;
+        super::print_json(report)?;
     } else {
         let mut good = 0;
         for (name, finding) in &report.checks {
@@ -41,5 +46,5 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             super::print(&format!("{good} of {} checks good: {verdict}\n", report.checks.len()))?;
         }
     }
-    Ok(if report.is_good() { Outcome::Done } else { Outcome::CheckFailed })
+    Ok(())
 }

@@ -101,8 +101,9 @@ impl Config {
             return Err(Problem::error(at, "is not a JSON object").into());
         };
         let fields = Fields::new(map, at);
-        let Some(model_type) = fields.text(&["model_type"]) else {
-            return Err(fields.error("model_type is missing").hint(supported()).into());
+        let Some(model_type) = fields.text("model_type", &mut problems) else {
+            problems.push(fields.error("there is no model_type to choose a decoder by").hint(supported()));
+            return Err(problems);
         };
         let Some(family) = Family::named(model_type) else {
             let what = format!("there is no decoder for model_type `{model_type}`");
@@ -127,11 +128,12 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
     let heads = fields.required("num_attention_heads", problems);
     let kv_heads = fields.size("num_key_value_heads", problems).unwrap_or(heads);
     let head_dim = fields.size("head_dim", problems).unwrap_or(hidden / heads);
-    if !heads.is_multiple_of(kv_heads) {
+    // Of numbers that are wrong in themselves there is nothing more to say.
+    if !problems.has_errors() && !heads.is_multiple_of(kv_heads) {
         let what = format!("{heads} attention heads cannot share {kv_heads} key and value heads evenly");
         problems.push(fields.error(what));
     }
-    if head_dim == 0 {
+    if !problems.has_errors() && head_dim == 0 {
         problems.push(fields.error(format!("hidden_size {hidden} is too small for {heads} heads")));
     }
     let norm_eps = fields.required_positive("rms_norm_eps", problems) as f32;
@@ -187,7 +189,13 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
 }
 
 fn activation(fields: &Fields<'_>, problems: &mut Problems) -> Activation {
-    match fields.text(&["hidden_activation", "hidden_act"]).unwrap_or("missing") {
+    // Gemma's name goes before the common one.
+    let named = ["hidden_activation", "hidden_act"].iter().find_map(|key| fields.text(key, problems));
+    let Some(named) = named else {
+        problems.push(fields.error("hidden_act is missing"));
+        return Activation::Silu;
+    };
+    match named {
         "silu" | "swish" => Activation::Silu,
         "gelu" => Activation::Gelu,
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Activation::GeluTanh,
@@ -218,8 +226,9 @@ fn ropes(
     };
     // `rope_parameters` is the newer name, and may hold an object for each kind of layer; where both are
     // there, transformers takes the older one.
-    let parameters = fields.object("rope_scaling").or_else(|| fields.object("rope_parameters"));
-    let of_kind = |kind: &str| parameters.as_ref().and_then(|p| p.object(kind));
+    let older = fields.object("rope_scaling", problems);
+    let parameters = older.or_else(|| fields.object("rope_parameters", problems));
+    let mut of_kind = |kind: &str| parameters.as_ref().and_then(|p| p.object(kind, problems));
     match (of_kind("full_attention"), of_kind("sliding_attention")) {
         (None, None) => {
             let mut ropes = vec![Rope::read(&around, parameters.as_ref(), problems)];

@@ -19,23 +19,32 @@ impl<'a> Fields<'a> {
         Self { map, at: at.into() }
     }
 
-    /// The first of some names that is there and not null.
-    fn find(&self, keys: &[&str]) -> Option<&'a Value> {
-        keys.iter().find_map(|k| self.map.get(*k)).filter(|v| !v.is_null())
+    /// A value that is there and not null.
+    fn find(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|v| !v.is_null())
     }
 
     pub(super) fn error(&self, what: impl Into<String>) -> Problem {
         Problem::error(&self.at, what)
     }
 
-    /// An object below `key`.
-    pub(super) fn object(&self, key: &str) -> Option<Fields<'a>> {
-        let map = self.find(&[key])?.as_object()?;
+    /// An object below `key`; a value of another kind is a problem.
+    pub(super) fn object(&self, key: &str, problems: &mut Problems) -> Option<Fields<'a>> {
+        let value = self.find(key)?;
+        let Some(map) = value.as_object() else {
+            problems.push(self.error(format!("{key} is {value}, but an object is wanted")));
+            return None;
+        };
         Some(Self { map, at: format!("{}: {key}", self.at) })
     }
 
-    pub(super) fn text(&self, keys: &[&str]) -> Option<&'a str> {
-        self.find(keys)?.as_str()
+    /// A word that may be absent; a value of another kind is a problem.
+    pub(super) fn text(&self, key: &str, problems: &mut Problems) -> Option<&'a str> {
+        let value = self.find(key)?;
+        if !value.is_string() {
+            problems.push(self.error(format!("{key} is {value}, but a word is wanted")));
+        }
+        value.as_str()
     }
 
     /// A key that may be absent; a value of another kind is a problem.
@@ -45,7 +54,7 @@ impl<'a> Fields<'a> {
         problems: &mut Problems,
         read: impl Fn(&Value) -> Result<T, Wrong>,
     ) -> Option<T> {
-        match read(self.find(&[key])?) {
+        match read(self.find(key)?) {
             Ok(value) => Some(value),
             Err(wanted) => {
                 let found = self.map.get(key).map(Value::to_string).unwrap_or_default();
@@ -63,7 +72,7 @@ impl<'a> Fields<'a> {
     /// As [`Fields::size`], for a key that must be there. The 1 that stands in for it is never used: the
     /// problem ends the reading.
     pub(super) fn required(&self, key: &str, problems: &mut Problems) -> usize {
-        if self.find(&[key]).is_none() {
+        if self.find(key).is_none() {
             problems.push(self.error(format!("{key} is missing")));
         }
         self.size(key, problems).unwrap_or(1)
@@ -88,7 +97,7 @@ impl<'a> Fields<'a> {
 
     /// As [`Fields::positive`], for a key that must be there; what stands in for it is never used.
     pub(super) fn required_positive(&self, key: &str, problems: &mut Problems) -> f64 {
-        if self.find(&[key]).is_none() {
+        if self.find(key).is_none() {
             problems.push(self.error(format!("{key} is missing")));
         }
         self.positive(key, problems).unwrap_or(1.0)
@@ -109,8 +118,7 @@ impl<'a> Fields<'a> {
 
     /// A list of words.
     pub(super) fn words(&self, key: &str, problems: &mut Problems) -> Option<Vec<&'a str>> {
-        self.find(&[key])?;
-        let list = self.map.get(key)?.as_array();
+        let list = self.find(key)?.as_array();
         let words = list.and_then(|l| l.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         if words.is_none() {
             problems.push(self.error(format!("{key} is not a list of words")));

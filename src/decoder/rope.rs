@@ -99,7 +99,8 @@ impl Rope {
     }
 
     fn read_scaling(&mut self, around: &Around, fields: &Fields<'_>, problems: &mut Problems) {
-        let kind = fields.text(&["rope_type", "type"]).unwrap_or("default");
+        let kind =
+            ["rope_type", "type"].iter().find_map(|key| fields.text(key, problems)).unwrap_or("default");
         // Phi 3 says it outside, and means that even where it is said inside too.
         let inside = fields.size("original_max_position_embeddings", problems);
         let original = around.original.or(inside);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::Sums;
 use super::run::{Evaluation, Language, Rules};
 use super::statistics::{Estimate, paired, ratio};
+use super::text::Text;
 use crate::problem::{Error, ExecError, Problem, Problems};
 
 /// How much worse a language may become.
@@ -31,6 +32,11 @@ impl Tolerance {
             Some(percent) => number(percent).map(|x| Self::Relative(x / 100.0)),
             None => number(text).map(Self::BitsPerByte),
         }
+    }
+
+    fn is_sound(self) -> bool {
+        let (Self::Relative(x) | Self::BitsPerByte(x)) = self;
+        x.is_finite() && x >= 0.0
     }
 
     /// In bits per byte, from where the baseline is.
@@ -195,14 +201,37 @@ impl Baseline {
         })?;
         let baseline: Self = serde_json::from_slice(&bytes)
             .map_err(|e| Problem::error(&name, format!("is not a baseline: {e}")))?;
-        for (language, kept) in &baseline.languages {
-            let n = kept.nats.len();
-            if n == 0 || kept.tokens.len() != n || kept.bytes.len() != n {
-                let what = format!("is damaged: the units of `{language}` do not match");
-                return Err(Problem::error(name, what).into());
-            }
+        if let Some(what) = baseline.damage() {
+            let problem = Problem::error(name, format!("is damaged: {what}"));
+            return Err(problem.hint("remove the file and write it anew with --update").into());
         }
         Ok(baseline)
+    }
+
+    /// What in it can be no evaluation's.
+    fn damage(&self) -> Option<String> {
+        let Rules { context, stride, .. } = self.rules;
+        if !Rules::CONTEXTS.contains(&context) || !(1..=context).contains(&stride) {
+            return Some(format!("windows of {context} tokens, {stride} apart"));
+        }
+        if self.subject.chars().any(char::is_control) {
+            return Some("its subject is no name".into());
+        }
+        let sound = |t: Option<Tolerance>| t.is_none_or(Tolerance::is_sound);
+        if !sound(self.tolerance) {
+            return Some("its tolerance is no amount".into());
+        }
+        let bad = |(language, kept): (&String, &Kept)| {
+            let n = kept.nats.len();
+            let lengths = n > 0 && kept.tokens.len() == n && kept.bytes.len() == n;
+            // Losses are never below zero, but for rounding.
+            let numbers = kept.nats.iter().all(|x| x.is_finite() && *x > -1.0);
+            let bits = ratio(&kept.bits()).value;
+            let follows = bits.is_finite() && (bits - kept.bits_per_byte).abs() <= 1e-3 * bits.abs();
+            let good = lengths && numbers && follows && sound(kept.tolerance);
+            (!good).then(|| format!("the numbers of `{language}` contradict each other"))
+        };
+        self.languages.iter().find_map(bad)
     }
 
     /// Writes a baseline file.
@@ -218,52 +247,66 @@ impl Baseline {
         Ok(())
     }
 
-    /// Whether it can be held against an evaluation called `subject`: the same subject, measured in the same
-    /// way on the same texts. `at` is the baseline's path, for messages.
+    /// Whether it can be held against `subject`, measured by `rules` on `texts`: all that can be told before
+    /// measuring. `at` is the baseline's path, for messages.
     ///
     /// # Errors
     /// Every difference.
-    pub fn fits(&self, evaluation: &Evaluation, subject: &str, at: &str) -> Result<(), Problems> {
+    pub fn expects(&self, subject: &str, rules: &Rules, texts: &[Text], at: &str) -> Result<(), Problems> {
         let mut problems = Problems::new();
         if self.subject != subject {
             let what = format!("is of `{}`, not of `{subject}`", self.subject);
             let hint = format!("--name {} if it is the same under another name", self.subject);
             problems.push(Problem::error(at, what).hint(hint));
         }
-        if self.rules != evaluation.rules {
-            let show = |rules: &Rules, start: &Option<String>| rules.describe(start.as_deref());
-            let (ours, theirs) = (show(&evaluation.rules, &evaluation.start), show(&self.rules, &self.start));
-            let what = format!("was measured otherwise\n  then: {theirs}\n  now:  {ours}");
+        if self.rules != *rules {
+            let (then, now) = (self.rules.asked_for(), rules.asked_for());
+            let what = format!("was measured otherwise\n  then: {then}\n  now:  {now}");
             problems.push(Problem::error(at, what).hint("use the same options, or --update"));
         }
-        for language in &evaluation.languages {
-            let name = &language.language;
+        for text in texts {
+            let name = &text.language;
             match self.languages.get(name) {
                 None => {
                     let what = format!("does not know `{name}`");
                     problems.push(Problem::error(at, what).hint("--update adds it"));
                 }
-                Some(kept) if kept.text_sha256 != language.text_sha256 => {
+                Some(kept) if kept.text_sha256 != text.sha256() => {
                     let what = format!("was measured on another text of `{name}`");
                     problems.push(Problem::error(at, what).hint("take the same text, or --update"));
-                }
-                Some(kept) if kept.nats.len() != language.measured.units.len() => {
-                    let what = format!(
-                        "has {} units of `{name}`, not {}",
-                        kept.nats.len(),
-                        language.measured.units.len()
-                    );
-                    let hint =
-                        "another tokenizer makes other windows; measure documents instead of joined text";
-                    problems.push(Problem::error(at, what).hint(hint));
                 }
                 Some(_) => {}
             }
         }
-        let measured = |name: &String| evaluation.languages.iter().any(|l| l.language == *name);
-        for name in self.languages.keys().filter(|n| !measured(n)) {
+        let given = |name: &String| texts.iter().any(|t| t.language == *name);
+        for name in self.languages.keys().filter(|n| !given(n)) {
             let what = format!("knows `{name}`, of which there is no text now");
             problems.push(Problem::error(at, what).hint("take its text too, or --update"));
+        }
+        if problems.has_errors() { Err(problems) } else { Ok(()) }
+    }
+
+    /// Whether an evaluation of what it [`expects`](Self::expects) scored the same pieces of text: another
+    /// tokenizer may begin texts otherwise, or make other windows.
+    ///
+    /// # Errors
+    /// Every difference.
+    pub fn fits(&self, evaluation: &Evaluation, at: &str) -> Result<(), Problems> {
+        let mut problems = Problems::new();
+        if self.start != evaluation.start {
+            let show = |start: &Option<String>| start.clone().map_or("nothing".into(), |s| format!("`{s}`"));
+            let (then, now) = (show(&self.start), show(&evaluation.start));
+            let what = format!("was measured on texts that begin with {then}, now they begin with {now}");
+            problems.push(Problem::error(at, what).hint("choose what they begin with by --bos, or --update"));
+        }
+        for language in &evaluation.languages {
+            let Some(kept) = self.languages.get(&language.language) else { continue };
+            let bytes = language.measured.units.iter().map(|u| u.bytes);
+            if !bytes.eq(kept.bytes.iter().copied()) {
+                let what = format!("scored other pieces of the text of `{}`", language.language);
+                let hint = "another tokenizer makes other windows; measure documents instead of joined text";
+                problems.push(Problem::error(at, what).hint(hint));
+            }
         }
         if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
@@ -345,7 +388,7 @@ mod tests {
             documents: nats.len(),
             skipped: 0,
             text_sha256: "t".into(),
-            measured: Measured { units, busy: 1.0 },
+            measured: Measured { units, seconds: 1.0 },
             tokens_per_second: 1.0,
         };
         let rules =
@@ -396,18 +439,62 @@ mod tests {
 
     #[test]
     fn other_rules_texts_and_subjects_are_refused() {
-        let baseline = Baseline::keep(&evaluation(&[1.0, 2.0]), "m", &Tolerances::default(), None);
-        let told = |change: &dyn Fn(&mut Evaluation), subject: &str| {
+        let text = |language: &str, document: &str| Text {
+            language: language.into(),
+            path: "t.txt".into(),
+            documents: vec![document.into()],
+        };
+        let mut first = evaluation(&[1.0, 2.0]);
+        first.languages[0].text_sha256 = text("fo", "a").sha256();
+        let baseline = Baseline::keep(&first, "m", &Tolerances::default(), None);
+        let told = |subject: &str, rules: &Rules, texts: &[Text]| {
+            baseline.expects(subject, rules, texts, "b.json").err().map(|p| p.to_string()).unwrap_or_default()
+        };
+        let (rules, fo) = (&first.rules, [text("fo", "a")]);
+        assert_eq!(told("m", rules, &fo), "");
+        assert!(told("other", rules, &fo).contains("is of `m`, not of `other`"));
+        assert!(told("m", &Rules { stride: 16, ..rules.clone() }, &fo).contains("32 apart"));
+        assert!(told("m", rules, &[text("fo", "b")]).contains("another text of `fo`"));
+        assert!(told("m", rules, &[text("is", "a")]).contains("does not know `is`"));
+        assert!(told("m", rules, &[]).contains("knows `fo`"));
+
+        let fits = |change: &dyn Fn(&mut Evaluation)| {
             let mut now = evaluation(&[1.0, 2.0]);
             change(&mut now);
-            baseline.fits(&now, subject, "b.json").err().map(|p| p.to_string()).unwrap_or_default()
+            baseline.fits(&now, "b.json").err().map(|p| p.to_string()).unwrap_or_default()
         };
-        assert_eq!(told(&|_| {}, "m"), "");
-        assert!(told(&|_| {}, "other").contains("is of `m`, not of `other`"));
-        assert!(told(&|e| e.rules.stride = 16, "m").contains("32 apart"));
-        assert!(told(&|e| e.languages[0].text_sha256 = "u".into(), "m").contains("another text of `fo`"));
-        assert!(told(&|e| e.languages[0].language = "is".into(), "m").contains("does not know `is`"));
-        assert!(told(&|e| e.languages.clear(), "m").contains("knows `fo`"));
-        assert!(told(&|e| e.languages[0].measured.units.truncate(1), "m").contains("has 2 units"));
+        assert_eq!(fits(&|_| {}), "");
+        assert!(fits(&|e| e.start = Some("<s>".into())).contains("now they begin with `<s>`"));
+        assert!(fits(&|e| e.languages[0].measured.units.truncate(1)).contains("other pieces"));
+        assert!(fits(&|e| e.languages[0].measured.units[1].bytes = 9).contains("other pieces"));
+    }
+
+    #[test]
+    fn what_no_evaluation_wrote_is_damaged() {
+        let damage = |change: &dyn Fn(&mut Baseline)| {
+            let mut baseline = Baseline::keep(&evaluation(&[10.0, 20.0]), "m", &Tolerances::default(), None);
+            change(&mut baseline);
+            baseline.damage().unwrap_or_default()
+        };
+        fn fo(b: &mut Baseline) -> &mut Kept {
+            b.languages.get_mut("fo").unwrap()
+        }
+        assert_eq!(damage(&|_| {}), "");
+        assert!(damage(&|b| b.rules.stride = 0).contains("0 apart"));
+        assert!(damage(&|b| b.rules.context = usize::MAX).contains("windows of"));
+        assert!(damage(&|b| b.subject = "a\nb".into()).contains("no name"));
+        assert!(damage(&|b| b.tolerance = Some(Tolerance::Relative(-1.0))).contains("no amount"));
+        let changes: [&dyn Fn(&mut Kept); 7] = [
+            &|k| k.nats.clear(),
+            &|k| k.nats[0] = 1e308,
+            &|k| k.nats[0] = -5.0,
+            &|k| k.nats[0] *= 2.0,
+            &|k| k.bytes = vec![0, 0],
+            &|k| k.tokens.truncate(1),
+            &|k| k.tolerance = Some(Tolerance::BitsPerByte(f64::NAN)),
+        ];
+        for change in changes {
+            assert!(damage(&|b| change(fo(b))).contains("contradict each other"));
+        }
     }
 }

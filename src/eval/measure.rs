@@ -9,6 +9,7 @@ use super::statistics::{Estimate, ratio};
 use super::tokenizer::Tokens;
 use super::windows::{Window, windows};
 use crate::decoder::{Batch, Decoder, Scratch};
+use crate::execute::Observer;
 
 /// Tokens that go through the decoder together: enough for the products, few enough for the cache.
 const BATCH: usize = 1024;
@@ -39,8 +40,8 @@ pub struct Sums {
 pub struct Measured {
     /// One for each unit, in order. A unit of which no token could be scored has zeros.
     pub units: Vec<Sums>,
-    /// Time of one thread that went into it.
-    pub busy: f64,
+    /// Its share of the time that all languages took.
+    pub seconds: f64,
 }
 
 impl Measured {
@@ -136,13 +137,13 @@ impl Prepared {
     }
 }
 
-/// Measures texts on `threads` threads; `done` is told of tokens as they are scored. The sums do not depend
+/// Measures texts on `threads` threads; `progress` is told of tokens as they are scored. The sums do not depend
 /// on the number of threads.
 pub fn measure(
     decoder: &Decoder<'_>,
     languages: &[Prepared],
     threads: usize,
-    done: &(dyn Fn(usize) + Sync),
+    progress: &dyn Observer,
 ) -> Vec<Measured> {
     let batches: Vec<(usize, Range<usize>)> = languages
         .iter()
@@ -152,8 +153,9 @@ pub fn measure(
     let next = AtomicUsize::new(0);
     // Of each batch: nats of each window, and the seconds it took.
     let results = Mutex::new(vec![(Vec::new(), 0.0); batches.len()]);
+    let workers = threads.clamp(1, batches.len().max(1));
     std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, batches.len().max(1)) {
+        for _ in 0..workers {
             scope.spawn(|| {
                 let mut scratch = Scratch::default();
                 loop {
@@ -161,7 +163,8 @@ pub fn measure(
                     let Some((language, range)) = batches.get(index) else { break };
                     let started = Instant::now();
                     let nats = windows_nats(decoder, &languages[*language], range.clone(), &mut scratch);
-                    done(languages[*language].windows[range.clone()].iter().map(|w| w.1.scored.len()).sum());
+                    let windows = &languages[*language].windows[range.clone()];
+                    progress.advance(windows.iter().map(|w| w.1.scored.len() as u64).sum());
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     results[index] = (nats, started.elapsed().as_secs_f64());
                 }
@@ -169,11 +172,11 @@ pub fn measure(
         }
     });
     let mut all: Vec<Measured> =
-        languages.iter().map(|l| Measured { units: vec![Sums::default(); l.units], busy: 0.0 }).collect();
+        languages.iter().map(|l| Measured { units: vec![Sums::default(); l.units], seconds: 0.0 }).collect();
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     for ((language, range), (nats, seconds)) in batches.iter().zip(results) {
         let (prepared, measured) = (&languages[*language], &mut all[*language]);
-        measured.busy += seconds;
+        measured.seconds += seconds / workers as f64;
         for ((text, window, unit), nats) in prepared.windows[range.clone()].iter().zip(nats) {
             let sums = &mut measured.units[*unit];
             sums.nats += nats;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::measure::Measured;
 use super::statistics::{Estimate, paired, ratio};
-use super::text::json_lines;
+use super::text::{each, json_lines};
 use crate::problem::{Problem, Problems};
 
 /// Pairs of one language.
@@ -28,16 +28,16 @@ impl Pairs {
     /// # Errors
     /// Lines that are no such objects.
     pub fn read(language: &str, path: &Path) -> Result<Self, Problems> {
-        let mut sentences = Vec::new();
-        for (at, value) in json_lines(path)? {
+        let pairs = each(json_lines(path)?, |(at, value)| {
             let field = |name: &str| value.get(name).and_then(Value::as_str).filter(|s| !s.trim().is_empty());
             let pair = NAMES.iter().find_map(|[good, bad]| Some([field(good)?, field(bad)?]));
             let Some(pair) = pair else {
                 let hint = "wanted are the fields `good` and `bad`, or `sentence_good` and `sentence_bad`";
                 return Err(Problem::error(at, "is not a pair of sentences").hint(hint).into());
             };
-            sentences.extend(pair.map(str::to_owned));
-        }
+            Ok(pair.map(str::to_owned))
+        })?;
+        let sentences: Vec<String> = pairs.into_iter().flatten().collect();
         if sentences.is_empty() {
             return Err(Problem::error(path.display().to_string(), "there are no pairs in the file").into());
         }
@@ -48,7 +48,7 @@ impl Pairs {
 /// How a model judged pairs.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// 1 for each pair of which the good sentence was the more probable one, else 0.
+    /// 1 for each pair of which the good sentence was the more probable one, else 0; a tie is no knowledge.
     right: Vec<(f64, f64)>,
 }
 

@@ -8,7 +8,8 @@ use super::pairs::{Judged, Pairs};
 use super::statistics::{Estimate, paired};
 use super::text::{Split, Text};
 use super::tokenizer::{Start, Tokenizer};
-use crate::decoder::{Config, Decoder};
+use crate::decoder::{Config, Decoder, Weights};
+use crate::execute::Observer;
 use crate::problem::{Error, Problem, Problems};
 
 /// What decides the numbers besides model and text. Perplexities with different rules do not compare.
@@ -27,18 +28,31 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// One line that says everything.
+    /// Windows that can be asked for, in tokens: from one that can predict something to more than any model's.
+    pub const CONTEXTS: std::ops::RangeInclusive<usize> = 2..=1 << 22;
+
+    /// One line that says everything, with the token that texts began with.
     pub fn describe(&self, start: Option<&str>) -> String {
+        self.line(start.map(|token| format!("begun with {token}")))
+    }
+
+    /// The same before a tokenizer was asked.
+    pub fn asked_for(&self) -> String {
+        self.line(match &self.start {
+            Start::Auto => Some("begun as the tokenizer says".into()),
+            Start::Nothing => None,
+            Start::Token(token) => Some(format!("begun with {token}")),
+        })
+    }
+
+    fn line(&self, begins: Option<String>) -> String {
         let documents = match (self.unit, self.split) {
             (Unit::Document, Split::Line) => "each line by itself",
             (Unit::Document, Split::Paragraph) => "each paragraph by itself",
             (Unit::Document, Split::File) => "each file as one document",
             (Unit::Window, _) => "all documents of a language joined by blank lines",
         };
-        let begins = match start {
-            Some(token) => format!("begun with {token}"),
-            None => "first token not scored".to_owned(),
-        };
+        let begins = begins.unwrap_or_else(|| "first token not scored".into());
         format!("{documents}, {begins}; windows of {} tokens, {} apart", self.context, self.stride)
     }
 }
@@ -117,26 +131,41 @@ pub struct Evaluator<'a> {
     pub tokenizer: Option<&'a Path>,
     /// Worker threads, at least 1; no number depends on how many.
     pub threads: usize,
-    /// Is told how many tokens of a model will be scored.
-    pub announce: &'a dyn Fn(usize),
-    /// Is told of tokens as they are scored.
-    pub done: &'a (dyn Fn(usize) + Sync),
+    /// Is told how many tokens of a model will be scored, and of tokens as they are.
+    pub progress: &'a dyn Observer,
 }
 
 impl Evaluator<'_> {
+    /// What can be said of a model before it is measured: configuration, tensors and tokenizer.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    pub fn check(&self, model: &Model) -> Result<(), Problems> {
+        let mut problems = Problems::new();
+        let config = Config::read(&model.config, &format!("{}: config.json", model.name));
+        let weights = config.and_then(|c| Weights::find(&c, model.tensors(), &model.name).map(drop));
+        let tokenizer = self.tokenizer(model).map(drop);
+        [weights, tokenizer].into_iter().filter_map(Result::err).for_each(|found| problems.extend(found));
+        if problems.has_errors() { Err(problems) } else { Ok(()) }
+    }
+
+    fn tokenizer(&self, model: &Model) -> Result<Tokenizer, Problems> {
+        Tokenizer::open(self.tokenizer.unwrap_or(&model.tokenizer), &self.rules.start)
+    }
+
     /// Measures a model.
     ///
     /// # Errors
     /// What is wrong with configuration, weights, tokenizer or texts for this model.
     pub fn evaluate(&self, model: &Model) -> Result<Evaluation, Error> {
         let config = Config::read(&model.config, &format!("{}: config.json", model.name))?;
-        let tokenizer = Tokenizer::open(self.tokenizer.unwrap_or(&model.tokenizer), &self.rules.start)?;
+        let tokenizer = self.tokenizer(model)?;
         let prepared = self.prepare(&tokenizer, config.vocab)?;
         // Not the context: it may be far longer than any text.
         let longest = prepared.iter().map(Prepared::longest).max().unwrap_or(0);
         let decoder = Decoder::new(config, model.tensors(), &model.name, longest)?;
-        (self.announce)(prepared.iter().map(Prepared::scored).sum());
-        let mut measured = measure(&decoder, &prepared, self.threads, self.done);
+        self.progress.begin(prepared.iter().map(Prepared::scored).sum::<usize>() as u64);
+        let mut measured = measure(&decoder, &prepared, self.threads, self.progress);
         model.check_intact()?;
         if measured.iter().any(|m| !m.total().nats.is_finite()) {
             let what = "computes no number for some token, though its weights are numbers";
@@ -184,7 +213,7 @@ impl Evaluator<'_> {
                 Unit::Window => 0,
             },
             text_sha256: text.sha256(),
-            tokens_per_second: measured.total().tokens as f64 * self.threads as f64 / measured.busy.max(1e-9),
+            tokens_per_second: measured.total().tokens as f64 / measured.seconds.max(1e-9),
             measured,
         }
     }
@@ -223,6 +252,10 @@ fn prepare_pairs(
     tokenizer: &Tokenizer,
     vocab: usize,
 ) -> Result<Prepared, Problems> {
+    if tokenizer.start().is_none() {
+        let what = "pairs need a token to begin with: without one the first of each sentence is not scored";
+        return Err(Problem::error(&pairs.language, what).hint("choose one with --bos").into());
+    }
     let tokens = tokenizer.encode(&pairs.sentences, vocab)?;
     if let Some(i) = tokens.iter().position(|t| t.ids.len() > rules.context) {
         let (found, context) = (tokens[i].ids.len(), rules.context);

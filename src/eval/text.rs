@@ -43,6 +43,9 @@ pub struct Text {
     pub documents: Vec<String>,
 }
 
+/// Bytes of text that are taken from one file, unpacked: what is measured is held in memory.
+const MOST: u64 = 1 << 30;
+
 /// Suffixes that [`folder`] takes for text.
 const SUFFIXES: [&str; 6] = [".txt", ".jsonl", ".txt.gz", ".jsonl.gz", ".txt.zst", ".jsonl.zst"];
 
@@ -87,7 +90,8 @@ pub fn folder(folder: &Path) -> Result<Vec<(String, PathBuf)>, Problems> {
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Some(language) = SUFFIXES.iter().find_map(|s| file.strip_suffix(s)).filter(|l| !l.is_empty()) {
+        let language = SUFFIXES.iter().find_map(|s| file.strip_suffix(s)).filter(|l| !l.is_empty());
+        if let Some(language) = language.filter(|_| path.is_file()) {
             found.push((language.to_owned(), path));
         }
     }
@@ -111,36 +115,49 @@ pub(super) fn json_lines(path: &Path) -> Result<Vec<(String, Value)>, Problems> 
 }
 
 fn parse_lines(name: &str, content: &str) -> Result<Vec<(String, Value)>, Problems> {
-    let mut lines = Vec::new();
-    let mut problems = Problems::new();
-    for (i, line) in content.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+    let lines = content.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
+    each(lines, |(i, line)| {
         let at = format!("{name}:{}", i + 1);
         match serde_json::from_str(line) {
-            Ok(value) => lines.push((at, value)),
-            Err(e) => {
-                problems.push(Problem::error(at, format!("is not JSON: {e}")));
-                // The first few tell what kind of file it is.
-                if problems.iter().count() == 5 {
-                    break;
-                }
-            }
+            Ok(value) => Ok((at, value)),
+            Err(e) => Err(Problem::error(at, format!("is not JSON: {e}")).into()),
+        }
+    })
+}
+
+/// All results, or the first few problems: they tell what kind of file it is.
+pub(super) fn each<T, U>(
+    items: impl IntoIterator<Item = T>,
+    mut read: impl FnMut(T) -> Result<U, Problems>,
+) -> Result<Vec<U>, Problems> {
+    let mut problems = Problems::new();
+    let mut all = Vec::new();
+    for item in items {
+        match read(item) {
+            Ok(value) => all.push(value),
+            Err(found) => problems.extend(found),
+        }
+        if problems.iter().count() == 5 {
+            break;
         }
     }
-    if problems.has_errors() { Err(problems) } else { Ok(lines) }
+    if problems.has_errors() { Err(problems) } else { Ok(all) }
 }
 
 fn fields(name: &str, content: &str, field: &str) -> Result<Vec<String>, Problems> {
-    let mut documents = Vec::new();
-    for (at, value) in parse_lines(name, content)? {
-        let Some(text) = value.get(field).and_then(Value::as_str) else {
-            let known = value.as_object().map(|o| o.keys().map(String::as_str).collect::<Vec<_>>());
-            let problem = Problem::error(at, format!("has no text in field `{field}`"));
-            let known = known.unwrap_or_default().join(", ");
-            return Err(problem.hint(format!("its fields are: {known}; choose one with --field")).into());
+    let documents = each(parse_lines(name, content)?, |(at, value)| {
+        let Some(object) = value.as_object() else {
+            return Err(Problem::error(at, "is not a JSON object").into());
         };
-        documents.extend(Some(text.to_owned()).filter(|t| !t.trim().is_empty()));
-    }
-    Ok(documents)
+        let Some(text) = object.get(field).and_then(Value::as_str) else {
+            let known = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let problem = Problem::error(at, format!("has no text in field `{field}`"));
+            let hint = format!("its fields are: {known}; choose one with --field");
+            return Err(if known.is_empty() { problem } else { problem.hint(hint) }.into());
+        };
+        Ok(text.to_owned())
+    })?;
+    Ok(documents.into_iter().filter(|t| !t.trim().is_empty()).collect())
 }
 
 /// Documents lose white space at their ends; blank ones are none.
@@ -169,11 +186,15 @@ fn content(path: &Path) -> Result<String, Problems> {
     let file = File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();
     match path.extension().and_then(|e| e.to_str()) {
-        Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes),
+        Some("gz") => flate2::read::MultiGzDecoder::new(file).take(MOST + 1).read_to_end(&mut bytes),
         Some("zst") => frames(file, &mut bytes),
-        _ => io::BufReader::new(file).read_to_end(&mut bytes),
+        _ => file.take(MOST + 1).read_to_end(&mut bytes),
     }
     .map_err(unreadable)?;
+    if bytes.len() as u64 > MOST {
+        let problem = Problem::error(name, format!("the text has more than {MOST} bytes"));
+        return Err(problem.hint("measure a part of it").into());
+    }
     let mut text = String::from_utf8(bytes).map_err(|e| Problems::from(not_utf8(&name, &e)))?;
     if text.starts_with('\u{feff}') {
         text.drain(..'\u{feff}'.len_utf8());
@@ -186,7 +207,10 @@ fn frames(file: File, bytes: &mut Vec<u8>) -> io::Result<usize> {
     let mut file = io::BufReader::new(file);
     while !io::BufRead::fill_buf(&mut file)?.is_empty() {
         let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut file).map_err(io::Error::other)?;
-        frame.read_to_end(bytes)?;
+        frame.by_ref().take(MOST + 1 - bytes.len() as u64).read_to_end(bytes)?;
+        if bytes.len() as u64 > MOST {
+            break;
+        }
     }
     Ok(bytes.len())
 }

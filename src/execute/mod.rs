@@ -77,15 +77,15 @@ pub struct Options<'a> {
     pub cancel: &'a AtomicBool,
 }
 
-/// Is told how far the work is.
+/// Is told how far the work is: in bytes of inputs for a merge, in tokens for an evaluation.
 pub trait Observer: Sync {
-    /// There are this many bytes to deal with, as [`total_bytes`] says.
+    /// There is so much to deal with; of a merge, [`total_bytes`].
     fn begin(&self, total: u64) {
         let _ = total;
     }
 
-    /// This many bytes of input were dealt with; over a run they add up to [`total_bytes`].
-    fn advance(&self, bytes: u64);
+    /// So much was dealt with; over a run it adds up to the total.
+    fn advance(&self, amount: u64);
 }
 
 /// Elements in a unit of a job: [`UNIT`], and as many more as complete a row where rows count.

@@ -23,7 +23,7 @@ pub fn junit(name: &str, verdicts: &[Verdict]) -> String {
     text + "</testsuite>\n"
 }
 
-/// For text and attributes of XML and HTML; control characters, which XML does not allow, become spaces.
+/// For text and attributes of XML and HTML; characters that XML does not allow become spaces.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
@@ -33,7 +33,7 @@ pub(super) fn escape(text: &str) -> String {
             '&' => escaped += "&amp;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
-            c if c.is_control() => escaped.push(' '),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => escaped.push(' '),
             c => escaped.push(c),
         }
     }

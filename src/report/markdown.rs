@@ -36,11 +36,11 @@ fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
-            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' => escaped.extend(['\\', c]),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '$' => escaped.extend(['\\', c]),
             '<' => escaped += "&lt;",
             '>' => escaped += "&gt;",
             '&' => escaped += "&amp;",
-            '\n' | '\r' => escaped.push(' '),
+            c if c.is_control() => escaped.push(' '),
             c => escaped.push(c),
         }
     }
