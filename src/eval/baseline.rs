@@ -1,68 +1,15 @@
-//! An evaluation that was kept, and what a later one is worth against it.
-//!
-//! A language has become worse if its bits per byte grew beyond its tolerance *and* beyond noise. Noise is
-//! small: both evaluations saw the same text, so only the differences of their units count.
+//! An evaluation that was kept: its file, what can be held against it, and what cannot.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::measure::Sums;
 use super::run::{Evaluation, Language, Rules};
-use super::statistics::{Estimate, paired, ratio};
+use super::statistics::ratio;
 use super::text::Text;
+use super::verdict::{Tolerance, Tolerances};
 use crate::problem::{Error, ExecError, Problem, Problems};
-
-/// How much worse a language may become.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tolerance {
-    /// A part of the baseline's bits per byte.
-    Relative(f64),
-    /// Bits per byte.
-    BitsPerByte(f64),
-}
-
-impl Tolerance {
-    /// `1%`, or `0.02` bits per byte.
-    pub fn parse(text: &str) -> Option<Self> {
-        let number = |t: &str| t.trim().parse::<f64>().ok().filter(|x| x.is_finite() && *x >= 0.0);
-        match text.trim().strip_suffix('%') {
-            Some(percent) => number(percent).map(|x| Self::Relative(x / 100.0)),
-            None => number(text).map(Self::BitsPerByte),
-        }
-    }
-
-    fn is_sound(self) -> bool {
-        let (Self::Relative(x) | Self::BitsPerByte(x)) = self;
-        x.is_finite() && x >= 0.0
-    }
-
-    /// In bits per byte, from where the baseline is.
-    fn bits(self, before: f64) -> f64 {
-        match self {
-            Self::Relative(part) => part * before,
-            Self::BitsPerByte(bits) => bits,
-        }
-    }
-}
-
-/// What the user allows.
-#[derive(Clone, Debug, Default)]
-pub struct Tolerances {
-    /// Of every language that is not listed.
-    pub all: Option<Tolerance>,
-    /// Of single languages.
-    pub each: BTreeMap<String, Tolerance>,
-}
-
-/// Where nothing else is said.
-const DEFAULT: Tolerance = Tolerance::Relative(0.01);
-
-/// Standard errors that a difference must exceed to count.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Noise(pub f64);
 
 /// One language of a baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,56 +53,10 @@ pub struct Baseline {
     pub languages: BTreeMap<String, Kept>,
 }
 
-/// What became of a language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Why {
-    /// Not worse.
-    NotWorse,
-    /// Worse, but no more than is tolerated.
-    WithinTolerance,
-    /// Worse than is tolerated, but it may be chance.
-    WithinNoise,
-    /// Worse than is tolerated, and hardly by chance.
-    Worse,
+/// Nats as they are kept: a ten-thousandth is far below what any comparison shows.
+pub(super) fn rounded(nats: f64) -> f64 {
+    (nats * 1e4).round() / 1e4
 }
-
-/// The verdict on one language, all in bits per byte.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
-    /// The language.
-    pub language: String,
-    /// The baseline.
-    pub before: f64,
-    /// Now.
-    pub now: f64,
-    /// Now minus before, with the error of the difference.
-    pub difference: Estimate,
-    /// How much worse is tolerated.
-    pub tolerance: f64,
-    /// The verdict.
-    pub why: Why,
-}
-
-impl Verdict {
-    /// The verdict in words.
-    pub fn explain(&self) -> String {
-        let change = 100.0 * self.difference.value / self.before;
-        let tolerated = 100.0 * self.tolerance / self.before;
-        match self.why {
-            Why::NotWorse if self.difference.value == 0.0 => "the same".into(),
-            Why::NotWorse => format!("better by {:.3} %", -change),
-            Why::WithinTolerance => format!("worse by {change:.3} %, {tolerated:.3} % are tolerated"),
-            Why::WithinNoise => {
-                format!("worse by {change:.3} %, beyond the tolerated {tolerated:.3} %, but within noise")
-            }
-            Why::Worse => format!("worse by {change:.3} %, beyond noise and the tolerated {tolerated:.3} %"),
-        }
-    }
-}
-
-/// A ten-thousandth of a nat is kept: far below what any comparison shows.
-const DIGITS: f64 = 1e4;
 
 impl Baseline {
     /// Keeps an evaluation under a name, with its tolerances; those that `earlier` had stay.
@@ -170,9 +71,9 @@ impl Baseline {
             let old = earlier.and_then(|e| e.languages.get(&l.language)?.tolerance);
             Kept {
                 text_sha256: l.text_sha256.clone(),
-                bits_per_byte: (l.measured.bits_per_byte().value * DIGITS).round() / DIGITS,
+                bits_per_byte: rounded(l.measured.bits_per_byte().value),
                 tolerance: tolerances.each.get(&l.language).copied().or(old),
-                nats: units.iter().map(|u| (u.nats * DIGITS).round() / DIGITS).collect(),
+                nats: units.iter().map(|u| rounded(u.nats)).collect(),
                 tokens: units.iter().map(|u| u.tokens).collect(),
                 bytes: units.iter().map(|u| u.bytes).collect(),
             }
@@ -310,50 +211,13 @@ impl Baseline {
         }
         if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
-
-    /// Judges every language of an evaluation that [`Baseline::fits`].
-    pub fn judge(&self, evaluation: &Evaluation, tolerances: &Tolerances, noise: Noise) -> Vec<Verdict> {
-        let judge = |l: &Language| {
-            let kept = self.languages.get(&l.language)?;
-            let before = kept.bits();
-            let given = tolerances.each.get(&l.language).copied().or(tolerances.all);
-            let tolerance = given.or(kept.tolerance).or(self.tolerance).unwrap_or(DEFAULT);
-            Some(verdict(l, &before, tolerance, noise))
-        };
-        evaluation.languages.iter().filter_map(judge).collect()
-    }
 }
 
 impl Kept {
-    fn bits(&self) -> Vec<(f64, f64)> {
+    /// Bits and bytes of each unit.
+    pub(super) fn bits(&self) -> Vec<(f64, f64)> {
         let sums = self.nats.iter().zip(&self.bytes).map(|(n, b)| (n / std::f64::consts::LN_2, *b as f64));
         sums.collect()
-    }
-}
-
-fn verdict(language: &Language, before: &[(f64, f64)], tolerance: Tolerance, noise: Noise) -> Verdict {
-    // What is kept is rounded; so must be what is held against it, or nothing would ever be the same.
-    let round = |u: &Sums| ((u.nats * DIGITS).round() / DIGITS / std::f64::consts::LN_2, u.bytes as f64);
-    let now: Vec<(f64, f64)> = language.measured.units.iter().map(round).collect();
-    let difference = paired(&now, before);
-    let before = ratio(before).value;
-    let tolerance = tolerance.bits(before);
-    let why = if difference.value <= 0.0 {
-        Why::NotWorse
-    } else if difference.value <= tolerance {
-        Why::WithinTolerance
-    } else if difference.value <= noise.0 * difference.error.unwrap_or(0.0) {
-        Why::WithinNoise
-    } else {
-        Why::Worse
-    };
-    Verdict {
-        language: language.language.clone(),
-        before,
-        now: ratio(&now).value,
-        difference,
-        tolerance,
-        why,
     }
 }
 
@@ -377,11 +241,11 @@ fn layout(value: &serde_json::Value, depth: usize, text: &mut String) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::eval::{Measured, Split, Start, Unit};
+    use crate::eval::{Measured, Split, Start, Sums, Unit};
 
-    fn evaluation(nats: &[f64]) -> Evaluation {
+    pub(in crate::eval) fn evaluation(nats: &[f64]) -> Evaluation {
         let units = nats.iter().map(|n| Sums { nats: *n, tokens: 3, bytes: 10 }).collect();
         let language = Language {
             language: "fo".into(),
@@ -402,25 +266,6 @@ mod tests {
             languages: vec![language],
             pairs: Vec::new(),
         }
-    }
-
-    fn judged(before: &[f64], now: &[f64], tolerance: &str) -> Why {
-        let baseline = Baseline::keep(&evaluation(before), "m", &Tolerances::default(), None);
-        let tolerances = Tolerances { all: Tolerance::parse(tolerance), each: BTreeMap::new() };
-        baseline.judge(&evaluation(now), &tolerances, Noise(2.0)).remove(0).why
-    }
-
-    #[test]
-    fn a_language_fails_beyond_tolerance_and_noise_only() {
-        let before = [10.0, 12.0, 14.0, 16.0];
-        let plus = |x: [f64; 4]| [10.0 + x[0], 12.0 + x[1], 14.0 + x[2], 16.0 + x[3]];
-        assert_eq!(judged(&before, &before, "0"), Why::NotWorse);
-        assert_eq!(judged(&before, &plus([-0.1; 4]), "0"), Why::NotWorse);
-        assert_eq!(judged(&before, &plus([0.1; 4]), "2%"), Why::WithinTolerance);
-        assert_eq!(judged(&before, &plus([0.1, 0.12, 0.11, 0.09]), "0.5%"), Why::Worse);
-        assert_eq!(judged(&before, &plus([0.6, -0.5, 0.5, -0.2]), "0.5%"), Why::WithinNoise);
-        assert_eq!(judged(&[10.0], &[10.5], "0.5%"), Why::Worse, "one unit knows no noise");
-        assert_eq!(judged(&before, &plus([0.1; 4]), "0.02"), Why::WithinTolerance, "0.0144 bits per byte");
     }
 
     #[test]

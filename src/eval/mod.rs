@@ -12,9 +12,10 @@ mod run;
 mod statistics;
 mod text;
 mod tokenizer;
+mod verdict;
 mod windows;
 
-pub use baseline::{Baseline, Kept, Noise, Tolerance, Tolerances, Verdict, Why};
+pub use baseline::{Baseline, Kept};
 pub use measure::{Measured, Prepared, Sums, Unit, measure};
 pub use model::{Model, is_recipe};
 pub use pairs::{Judged, Pairs};
@@ -22,4 +23,5 @@ pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
 pub use statistics::{Estimate, paired, ratio};
 pub use text::{Reading, Split, Text, folder};
 pub use tokenizer::{Start, Tokenizer, Tokens};
+pub use verdict::{Noise, Tolerance, Tolerances, Verdict, Why};
 pub use windows::{Window, windows};
