@@ -65,7 +65,7 @@ impl Pass<'_, '_> {
             let weight = self.weights.head.weight.part(first, width);
             let weight = View::dense(scratch.weights.all(&weight), width, hidden);
             let logits = scratch.logits.grow(rows * width);
-            project(logits, Old::Replace, self.config.logit_scale, x, weight);
+            project(logits, width, Old::Replace, self.config.logit_scale, x, weight);
             if let Some(cap) = self.config.logit_cap {
                 ops::soft_cap(self.arch, logits, cap);
             }

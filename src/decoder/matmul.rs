@@ -105,11 +105,11 @@ pub(super) fn product(
 const MIN_ROWS: usize = 65;
 
 /// [`product`] with transposed weights of at least four outputs, in which no row of the result depends on
-/// the other rows of `x`. `out` has no gaps.
-pub(super) fn project(out: &mut [f32], old: Old, scale: f32, x: View<'_>, w: View<'_>) {
+/// the other rows of `x`.
+pub(super) fn project(out: &mut [f32], stride: usize, old: Old, scale: f32, x: View<'_>, w: View<'_>) {
     let (rows, outputs) = (x.rows, w.rows);
     if rows >= MIN_ROWS {
-        product(out, outputs, old, scale, x, w, Right::Transposed);
+        product(out, stride, old, scale, x, w, Right::Transposed);
         return;
     }
     let mut padded_x = vec![0.0; MIN_ROWS * x.cols];
@@ -117,9 +117,13 @@ pub(super) fn project(out: &mut [f32], old: Old, scale: f32, x: View<'_>, w: Vie
         to.copy_from_slice(&from[..x.cols]);
     }
     let mut padded = vec![0.0; MIN_ROWS * outputs];
-    padded[..rows * outputs].copy_from_slice(&out[..rows * outputs]);
+    for (to, from) in padded.chunks_exact_mut(outputs).zip(out.chunks(stride)).take(rows) {
+        to.copy_from_slice(&from[..outputs]);
+    }
     product(&mut padded, outputs, old, scale, View::dense(&padded_x, MIN_ROWS, x.cols), w, Right::Transposed);
-    out[..rows * outputs].copy_from_slice(&padded[..rows * outputs]);
+    for (from, to) in padded.chunks_exact(outputs).zip(out.chunks_mut(stride)).take(rows) {
+        to[..outputs].copy_from_slice(from);
+    }
 }
 
 /// A weight matrix in its stored type, `[rows, cols]` with one row for each output.
@@ -180,6 +184,9 @@ impl Widener {
     }
 }
 
+/// Elements of a projection that are widened at once: 16 MiB, whatever the size of a model's matrices.
+const WIDENED: usize = 1 << 22;
+
 /// A projection: `y = x · Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear<'a> {
@@ -193,10 +200,14 @@ impl Linear<'_> {
     /// `x` is `[tokens, inputs]`, `out` `[tokens, outputs]`; `widener` lends memory for the weights.
     pub(super) fn apply(&self, x: &[f32], out: &mut [f32], old: Old, widener: &mut Widener) {
         let (outputs, inputs) = (self.weight.rows, self.weight.cols);
-        let tokens = x.len() / inputs;
-        let weight = View::dense(widener.all(&self.weight), outputs, inputs);
-        let x = View::dense(x, tokens, inputs);
-        project(out, old, 1.0, x, weight);
+        let x = View::dense(x, x.len() / inputs, inputs);
+        // Parts of about one size: none is left with a row or two.
+        let part = outputs.div_ceil((outputs * inputs).div_ceil(WIDENED));
+        for first in (0..outputs).step_by(part) {
+            let weight = self.weight.part(first, part.min(outputs - first));
+            let weight = View::dense(widener.all(&weight), weight.rows, inputs);
+            project(&mut out[first..], outputs, old, 1.0, x, weight);
+        }
         if let Some(bias) = &self.bias {
             for row in out.chunks_exact_mut(outputs) {
                 row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
@@ -238,6 +249,28 @@ mod tests {
         }
     }
 
+    /// A matrix that is widened in parts, against its product in one piece.
+    #[test]
+    fn parts_of_a_projection_are_the_whole() {
+        let (outputs, inputs) = (1025, 8192);
+        assert!(outputs * inputs > 2 * WIDENED);
+        let bytes: Vec<u8> = (0..outputs * inputs).flat_map(|i| [0, 0x3c + (i % 7) as u8]).collect();
+        let weight = Matrix::new(outputs, inputs, DType::BF16, &bytes).unwrap();
+        let bias: Vec<f32> = (0..outputs).map(|i| i as f32).collect();
+        let x: Vec<f32> = (0..3 * inputs).map(|i| ((i * 31) % 17) as f32 - 8.0).collect();
+        let mut widener = Widener::default();
+        let mut got = vec![1.0; 3 * outputs];
+        let linear = Linear { weight, bias: Some(bias.clone()) };
+        linear.apply(&x, &mut got, Old::Add, &mut widener);
+        let mut want = vec![1.0; 3 * outputs];
+        let whole = View::dense(widener.all(&weight), outputs, inputs);
+        project(&mut want, outputs, Old::Add, 1.0, View::dense(&x, 3, inputs), whole);
+        for row in want.chunks_exact_mut(outputs) {
+            row.iter_mut().zip(&bias).for_each(|(y, b)| *y += b);
+        }
+        assert!(got == want);
+    }
+
     /// What the independence of results from the packing of texts rests on.
     #[test]
     fn a_row_does_not_depend_on_the_rows_around_it() {
@@ -253,7 +286,7 @@ mod tests {
         let run = |first: usize, rows: usize| {
             let mut out = vec![0.0; rows * n];
             let x = View::dense(&x[first * k..], rows, k);
-            project(&mut out, Old::Replace, 1.0, x, View::dense(&w, n, k));
+            project(&mut out, n, Old::Replace, 1.0, x, View::dense(&w, n, k));
             out
         };
         let whole = run(0, 200);

@@ -2,7 +2,7 @@
 //!
 //! [`Config`] reads a model's switches from `config.json`, [`Weights`] finds its tensors and holds them
 //! against the configuration, and [`Decoder`] runs batches of texts. Weights stay in their stored type
-//! and are widened one matrix at a time; the loss goes through the vocabulary in parts. A [`Tape`] is
+//! and are widened a part at a time; the loss goes through the vocabulary in parts. A [`Tape`] is
 //! shown the values on the way, so that a backward pass can be built on this forward pass.
 //!
 //! Results do not depend on how texts are packed into batches or shared out between threads. They may
