@@ -2,6 +2,7 @@
 # The action's check: inputs come as variables, so that nothing in them is taken for shell code.
 set -euo pipefail
 report="$RUNNER_TEMP/growmerge-report"
+rm -rf "$report" # of an earlier use in the same job
 mkdir -p "$report"
 arguments=()
 for tolerance in $TOLERANCE; do
@@ -14,7 +15,10 @@ status=0
     "${arguments[@]}" "${more[@]}" \
     --markdown "$GITHUB_STEP_SUMMARY" --html "$report/report.html" --junit "$report/junit.xml" || status=$?
 {
-    [ "$status" -eq 0 ] && echo "passed=true" || echo "passed=false"
+    case "$status" in
+    0) echo "passed=true" ;;
+    1) echo "passed=false" ;;
+    esac
     # Bad input leaves no report.
     [ -e "$report/report.html" ] && echo "report=$report" || true
 } >>"$GITHUB_OUTPUT"

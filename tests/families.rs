@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use growmerge::checkpoint::Checkpoint;
 use growmerge::decoder::{Config, Decoder, Scratch};
 use serde_json::Value;
-use support::{Tensor, read_file, values};
+use support::{Tensor, Tensors, read_file, values};
 
 /// Largest difference allowed, as a part of the range of the logits.
 const TOLERANCE: f64 = 1e-5;
@@ -38,8 +38,13 @@ fn texts(tensor: &Tensor) -> Vec<Vec<u32>> {
 
 /// The largest difference of logits, as a part of their range.
 fn difference(case: &Path, config: &Value) -> f64 {
+    difference_of(case, case, config)
+}
+
+/// The same of a model somewhere else, against the logits of a case.
+fn difference_of(model: &Path, case: &Path, config: &Value) -> f64 {
     let expected = read_file(&case.join("expected.safetensors"));
-    let checkpoint = Checkpoint::open(case.to_str().unwrap()).unwrap();
+    let checkpoint = Checkpoint::open(model.to_str().unwrap()).unwrap();
     let config = Config::read(config, "config.json").unwrap_or_else(|p| panic!("{}: {p}", case.display()));
     let decoder = Decoder::new(config, &checkpoint, "model", 64);
     let decoder = decoder.unwrap_or_else(|p| panic!("{}: {p}", case.display()));
@@ -79,5 +84,99 @@ fn configs_of_transformers_4_mean_the_same() {
     for case in older {
         let far = difference(&case, &json(&case.join("config.v4.json")));
         assert!(far < TOLERANCE, "{}: {far:e} of the range", case.display());
+    }
+}
+
+/// Ways in which checkpoints of one model differ: none of them changes what it computes.
+#[test]
+fn other_spellings_of_the_same_model() {
+    type Change = fn(&mut Value, &mut Tensors);
+    let changes: [(&str, Change); 6] = [
+        ("hyperllama", |_, t| {
+            // Saved without its head's class.
+            *t = std::mem::take(t).into_iter().map(|(n, x)| (n.replacen("model.", "", 1), x)).collect();
+        }),
+        ("hyperllama", |_, t| {
+            drop(t.insert("lm_head.weight".into(), t["model.embed_tokens.weight"].clone()))
+        }),
+        ("gemma2", |c, _| drop(c.as_object_mut().unwrap().remove("tie_word_embeddings"))),
+        ("llama", |c, _| c["head_dim"] = Value::Null),
+        ("llama", |c, _| c["hidden_activation"] = Value::Null),
+        // Keys that the family does not know.
+        ("mistral", |c, _| {
+            c["mlp_bias"] = true.into();
+            c["query_pre_attn_scalar"] = 7.into();
+            c["final_logit_softcapping"] = 1.0.into();
+        }),
+    ];
+    for (name, change) in changes {
+        let case = folder().join(name);
+        let (mut config, mut tensors) =
+            (json(&case.join("config.json")), read_file(&case.join("model.safetensors")));
+        change(&mut config, &mut tensors);
+        let changed = tempfile::tempdir().unwrap();
+        support::save(&changed.path().join("model.safetensors"), &tensors);
+        std::fs::write(changed.path().join("config.json"), config.to_string()).unwrap();
+        let far = difference_of(changed.path(), &case, &config);
+        assert!(far < TOLERANCE, "{name}: {far:e} of the range");
+    }
+}
+
+/// A head of its own in a model that says it has none.
+#[test]
+fn a_tied_head_that_differs_is_refused() {
+    let case = folder().join("hyperllama");
+    let mut tensors = read_file(&case.join("model.safetensors"));
+    let mut head = tensors["model.embed_tokens.weight"].clone();
+    head.bytes[0] ^= 1;
+    tensors.insert("lm_head.weight".into(), head);
+    let changed = tempfile::tempdir().unwrap();
+    support::save(&changed.path().join("model.safetensors"), &tensors);
+    std::fs::copy(case.join("config.json"), changed.path().join("config.json")).unwrap();
+    let checkpoint = Checkpoint::open(changed.path().to_str().unwrap()).unwrap();
+    let config = Config::read(checkpoint.config().unwrap(), "config.json").unwrap();
+    let told = Decoder::new(config, &checkpoint, "m", 8).unwrap_err().to_string();
+    assert!(told.contains("lm_head.weight is stored and differs"), "{told}");
+}
+
+/// What the tape is shown: everything once, in order, of the right size, and the residual stream adds up.
+#[test]
+fn the_tape_is_shown_a_layer_in_order() {
+    use growmerge::decoder::{Batch, Kept, Tape};
+    #[derive(Default)]
+    struct Recording(Vec<(usize, Kept, Vec<f32>)>);
+    impl Tape for Recording {
+        fn keep(&mut self, layer: usize, what: Kept, values: &[f32]) {
+            self.0.push((layer, what, values.to_vec()));
+        }
+    }
+    for (name, branches) in [("llama", false), ("olmo2", true), ("gemma2", true)] {
+        let case = folder().join(name);
+        let checkpoint = Checkpoint::open(case.to_str().unwrap()).unwrap();
+        let config = Config::read(&json(&case.join("config.json")), "config.json").unwrap();
+        let decoder = Decoder::new(config, &checkpoint, "m", 16).unwrap();
+        let config = decoder.config();
+        let mut batch = Batch::default();
+        batch.push(&[1, 2, 3, 4, 5, 6], 0..6);
+        let mut tape = Recording::default();
+        decoder.losses(&batch, &mut Scratch::default(), &mut tape);
+        let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let mut want = Vec::new();
+        for layer in 0..config.layers.len() {
+            want.extend([(layer, Kept::Stream, config.hidden), (layer, Kept::Queries, wide)]);
+            want.extend([Kept::Keys, Kept::Values].map(|k| (layer, k, narrow)));
+            want.push((layer, Kept::Attended, wide));
+            want.extend(branches.then_some((layer, Kept::AttentionBranch, config.hidden)));
+            want.push((layer, Kept::MlpStream, config.hidden));
+            want.extend([Kept::Gate, Kept::Up].map(|k| (layer, k, config.intermediate)));
+            want.extend(branches.then_some((layer, Kept::MlpBranch, config.hidden)));
+        }
+        want.push((config.layers.len(), Kept::Stream, config.hidden));
+        let got: Vec<_> = tape.0.iter().map(|(l, k, v)| (*l, *k, v.len() / 5)).collect();
+        assert_eq!(got, want, "{name}");
+        // Attention changes the stream, and so does the MLP.
+        let streams = |k: &Kept| matches!(k, Kept::Stream | Kept::MlpStream);
+        let streams: Vec<_> = tape.0.iter().filter(|(_, k, _)| streams(k)).map(|(_, _, v)| v).collect();
+        assert!(streams.windows(2).all(|w| w[0] != w[1]));
     }
 }

@@ -51,6 +51,23 @@ fn modules_use_only_what_comes_before_them() {
     assert!(files(&root().join("src/plan"), "rs").len() > 5, "the test looks at something");
 }
 
+/// DESIGN.md names the files with unsafe code; there are no others.
+#[test]
+fn unsafe_code_is_where_it_is_said_to_be() {
+    let allowed = ["checkpoint/map.rs", "decoder/matmul.rs", "device/simd.rs"];
+    let source = root().join("src");
+    let lifts = |file: &PathBuf| std::fs::read_to_string(file).unwrap().contains("allow(unsafe_code)");
+    let mut found: Vec<String> = files(&source, "rs")
+        .into_iter()
+        .filter(lifts)
+        .map(|f| f.strip_prefix(&source).unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, allowed);
+    let design = std::fs::read_to_string(root().join("DESIGN.md")).unwrap();
+    assert!(allowed.iter().all(|f| design.contains(f)));
+}
+
 #[test]
 fn every_method_has_a_file_and_every_recipe_a_plan() {
     for method in growmerge::method::METHODS {

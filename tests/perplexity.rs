@@ -6,7 +6,9 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use growmerge::eval::{Evaluation, Evaluator, Model, Pairs, Reading, Rules, Split, Start, Text, Unit};
+use growmerge::eval::{
+    Evaluation, Evaluator, Model, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit,
+};
 use growmerge::plan::PlanOptions;
 use serde_json::Value;
 use support::{Silent, command};
@@ -25,7 +27,8 @@ fn rules(unit: Unit, context: usize, stride: usize) -> Rules {
 }
 
 fn open(name: &Path) -> Model {
-    Model::open(name.to_str().unwrap(), &PlanOptions::default(), 2, &Silent).unwrap_or_else(|e| panic!("{e}"))
+    let source = ModelSource::open(name.to_str().unwrap(), &PlanOptions::default());
+    source.and_then(|s| s.load(2, &Silent)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn evaluate(model: &Model, texts: &[Text], pairs: &[Pairs], rules: &Rules, threads: usize) -> Evaluation {

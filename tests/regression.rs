@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use growmerge::arch::{Family, Position};
 use growmerge::device::Device;
 use growmerge::device::cpu::{Cpu, CpuBuf};
-use growmerge::eval::{Baseline, Evaluator, Model, Noise, Reading, Split, Text, Tolerance, Tolerances, Why};
+use growmerge::eval::{
+    Baseline, Evaluator, ModelSource, Noise, Reading, Split, Text, Tolerance, Tolerances, Why,
+};
 use growmerge::method::{AnyOperator, Block, Measured, RunsOn, Stat};
 use growmerge::plan::{Plan, PlanOptions, Source, Work};
 use growmerge::problem::ExecError;
@@ -102,7 +104,8 @@ impl Check {
 
     /// Languages that fail, with the tolerance that CI has.
     fn failures(&self, recipe: &str, plan: Plan) -> usize {
-        let model = Model::merged(recipe, plan, 2, &Silent).unwrap_or_else(|e| panic!("{e}"));
+        let source = ModelSource::planned(recipe, plan).unwrap_or_else(|p| panic!("{p}"));
+        let model = source.load(2, &Silent).unwrap_or_else(|e| panic!("{e}"));
         let evaluator = Evaluator {
             texts: &self.texts,
             pairs: &[],

@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         _ => Some(Baseline::read(&args.baseline).map_err(Error::from)?),
     };
     let given = baseline.as_ref().map(|b| &b.rules);
-    let inputs = options.open(std::slice::from_ref(&args.model), &[], given.map(|r| r.split))?;
+    let mut inputs = options.open(std::slice::from_ref(&args.model), &[], given.map(|r| r.split))?;
     let rules = options.rules(&inputs.models, given).map_err(Error::from)?;
     let subject = args.name.clone().unwrap_or_else(|| stem(&args.model));
     let tolerances = tolerances(args, &inputs).map_err(Error::from)?;
@@ -67,7 +67,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if let Some(baseline) = held_against {
         baseline.expects(&subject, &rules, &inputs.texts, &at).map_err(Error::from)?;
     }
-    let evaluations = options.evaluate(&inputs, &rules)?;
+    let evaluations = options.evaluate(&mut inputs, &rules)?;
     if args.update {
         Baseline::keep(&evaluations[0], &subject, &tolerances, baseline.as_ref()).write(&args.baseline)?;
     }

@@ -30,9 +30,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         let problem = Problem::error("--compare", "there is only one model to compare");
         return Err(growmerge::problem::Error::from(problem).into());
     }
-    let inputs = options.open(&args.models, &args.pairs, None)?;
+    let mut inputs = options.open(&args.models, &args.pairs, None)?;
     let rules = options.rules(&inputs.models, None).map_err(growmerge::problem::Error::from)?;
-    let evaluations = options.evaluate(&inputs, &rules)?;
+    let evaluations = options.evaluate(&mut inputs, &rules)?;
     let layout = if args.compare { Layout::Compared } else { Layout::Apart };
     let report = Report { evaluations: &evaluations, verdicts: None, layout };
     // Printed first: a report that cannot be written must not cost the result.

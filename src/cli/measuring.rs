@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use growmerge::decoder::Config;
 use growmerge::eval::{
-    Evaluation, Evaluator, Model, Pairs, Reading, Rules, Split, Start, Text, Unit, folder,
+    Evaluation, Evaluator, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit, folder,
 };
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 
@@ -36,7 +36,8 @@ pub(super) struct Options {
     /// From one window to the next [default: half a window]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
     stride: Option<u32>,
-    /// What texts begin with: auto (as the tokenizer says), none, or a token
+    /// What texts begin with: auto (what the tokenizer puts in front, or else its bos_token unless it
+    /// has add_bos_token: false), none, or a token
     #[arg(long, value_name = "TOKEN")]
     bos: Option<String>,
     /// Folder to take the tokenizer from [default: the model's]
@@ -83,7 +84,7 @@ pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
 
 /// Opened inputs.
 pub(super) struct Inputs {
-    pub(super) models: Vec<Model>,
+    pub(super) models: Vec<ModelSource>,
     pub(super) texts: Vec<Text>,
     pairs: Vec<Pairs>,
 }
@@ -116,7 +117,7 @@ impl Options {
         }
         let mut opened = Vec::new();
         for name in models {
-            match self.open_model(name) {
+            match ModelSource::open(name, &self.numbers.plan_options()) {
                 Ok(model) => opened.push(model),
                 Err(Error::Input(found)) => problems.extend(found),
                 Err(other) => return Err(other),
@@ -126,17 +127,6 @@ impl Options {
             return Err(problems.into());
         }
         Ok(Inputs { models: opened, texts, pairs: pairs_read })
-    }
-
-    fn open_model(&self, name: &str) -> Result<Model, Error> {
-        let progress = Progress::new(Measure::Bytes, self.silent());
-        let model = Model::open(name, &self.numbers.plan_options(), self.threads(), &progress);
-        progress.finish();
-        let model = model?;
-        if !self.silent() && !model.warnings.is_empty() {
-            eprintln!("{}", model.warnings);
-        }
-        Ok(model)
     }
 
     fn texts(&self, split: Option<Split>) -> Result<Vec<Text>, Problems> {
@@ -177,7 +167,7 @@ impl Options {
     }
 
     /// The rules that the options ask for; where they are silent, those of `default`, else our own.
-    pub(super) fn rules(&self, models: &[Model], default: Option<&Rules>) -> Result<Rules, Problems> {
+    pub(super) fn rules(&self, models: &[ModelSource], default: Option<&Rules>) -> Result<Rules, Problems> {
         let limits =
             models.iter().filter_map(|m| Config::read(&m.config, &m.name).ok()?.max_positions.into());
         let limit = limits.min().unwrap_or(2048).max(2);
@@ -217,10 +207,12 @@ impl Options {
         Ok(Rules { unit, split: self.split(default.map(|r| r.split)), context, stride, start })
     }
 
-    /// Measures all models; what is wrong with any of them is reported before the first is measured.
-    pub(super) fn evaluate(&self, inputs: &Inputs, rules: &Rules) -> Result<Vec<Evaluation>, Error> {
+    /// Measures all models, one after another in memory; what can be told to be wrong with any of them is
+    /// reported before a weight is read.
+    pub(super) fn evaluate(&self, inputs: &mut Inputs, rules: &Rules) -> Result<Vec<Evaluation>, Error> {
+        let models = std::mem::take(&mut inputs.models);
         let mut problems = Problems::new();
-        for model in &inputs.models {
+        for model in &models {
             if let Err(found) = self.evaluator(inputs, rules, &Progress::Silent).check(model) {
                 problems.extend(found);
             }
@@ -228,13 +220,19 @@ impl Options {
         if problems.has_errors() {
             return Err(problems.into());
         }
-        let measure = |model: &Model| {
+        let measure = |source: ModelSource| {
+            if !self.silent() && !source.warnings.is_empty() {
+                eprintln!("{}", source.warnings);
+            }
+            let progress = Progress::new(Measure::Bytes, self.silent());
+            let model = source.load(self.threads(), &progress);
+            progress.finish();
             let progress = Progress::new(Measure::Tokens, self.silent());
-            let evaluation = self.evaluator(inputs, rules, &progress).evaluate(model);
+            let evaluation = self.evaluator(inputs, rules, &progress).evaluate(&model?);
             progress.finish();
             evaluation
         };
-        inputs.models.iter().map(measure).collect()
+        models.into_iter().map(measure).collect()
     }
 
     fn evaluator<'a>(

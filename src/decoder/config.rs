@@ -80,8 +80,8 @@ pub struct Config {
     pub logit_scale: f32,
     /// Factor on embeddings.
     pub embedding_scale: f32,
-    /// Whether the head is the embedding; `None` if the configuration leaves it to the tensors.
-    pub tied: Option<bool>,
+    /// Whether the head is the embedding.
+    pub tied: bool,
     /// One for each layer.
     pub layers: Vec<LayerKind>,
     /// Rotary positions that layers refer to.
@@ -107,7 +107,11 @@ impl Config {
         };
         let Some(family) = Family::named(model_type) else {
             let what = format!("there is no decoder for model_type `{model_type}`");
-            return Err(fields.error(what).hint(supported()).into());
+            let hint = match map.get("text_config") {
+                Some(_) => format!("it has more than a text model; {}", supported()),
+                None => supported(),
+            };
+            return Err(fields.error(what).hint(hint).into());
         };
         let config = read(family, &fields, &mut problems);
         if problems.has_errors() { Err(problems) } else { Ok(config) }
@@ -144,7 +148,12 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
         Caps::Both => (cap("attn_logit_softcapping"), cap("final_logit_softcapping")),
     };
     let factor = fields.positive("lm_head_normalization_factor", problems).unwrap_or(1.0);
-    let scalar = fields.positive("query_pre_attn_scalar", problems).unwrap_or(head_dim as f64);
+    // Gemma's; others have no such key, and would not heed it.
+    let scalar = match family.norm {
+        NormWeight::OnePlus => fields.positive("query_pre_attn_scalar", problems),
+        NormWeight::Plain => None,
+    };
+    let scalar = scalar.unwrap_or(head_dim as f64);
     let attention_bias = fields.flag("attention_bias", problems).unwrap_or(false);
     let biases = Biases {
         qkv: match family.qkv_bias {
@@ -153,7 +162,7 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
             QkvBias::Never => false,
         },
         output: family.qkv_bias == QkvBias::Configured && attention_bias,
-        mlp: fields.flag("mlp_bias", problems).unwrap_or(false),
+        mlp: family.mlp_bias && fields.flag("mlp_bias", problems).unwrap_or(false),
     };
     if fields.flag("use_bidirectional_attention", problems) == Some(true) {
         problems.push(fields.error("attention goes both ways; only left-to-right models predict text"));
@@ -181,7 +190,7 @@ fn read(family: &'static Family, fields: &Fields<'_>, problems: &mut Problems) -
         logit_cap,
         logit_scale: (1.0 / factor) as f32,
         embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
-        tied: fields.flag("tie_word_embeddings", problems),
+        tied: fields.flag("tie_word_embeddings", problems).unwrap_or(family.tied),
         layers,
         ropes,
         max_positions,
@@ -223,6 +232,7 @@ fn ropes(
         max_positions,
         original: fields.size("original_max_position_embeddings", problems),
         rotation: family.rotation,
+        at: fields.at().to_owned(),
     };
     // `rope_parameters` is the newer name, and may hold an object for each kind of layer; where both are
     // there, transformers takes the older one.
@@ -258,6 +268,9 @@ fn layers(family: &Family, fields: &Fields<'_>, ropes: usize, problems: &mut Pro
     let used = fields.flag("use_sliding_window", problems).unwrap_or(false);
     let first = fields.count("max_window_layers", problems).unwrap_or(usize::MAX);
     let pattern = fields.size("sliding_window_pattern", problems);
+    if window.is_none() && matches!(family.windows, Windows::AllButEach(_)) {
+        problems.push(fields.error("sliding_window is missing"));
+    }
     let rotates = rotates(family, fields, count, problems);
     let by_rule = |layer: usize| match family.windows {
         Windows::Nowhere => false,
@@ -266,7 +279,13 @@ fn layers(family: &Family, fields: &Fields<'_>, ropes: usize, problems: &mut Pro
         Windows::AllButEach(n) => !(layer + 1).is_multiple_of(pattern.unwrap_or(n)),
         Windows::WithoutRope => used && !rotates[layer],
     };
-    let listed = fields.words("layer_types", problems).filter(|_| family.windows != Windows::Everywhere);
+    // Mistral and Phi 3 do not list layers; Qwen's and SmolLM 3's lists count only where windows are used.
+    let counts = match family.windows {
+        Windows::Everywhere => false,
+        Windows::FromLayer | Windows::WithoutRope => used,
+        Windows::Nowhere | Windows::AllButEach(_) => true,
+    };
+    let listed = fields.words("layer_types", problems).filter(|_| counts);
     if let Some(list) = &listed {
         if list.len() != count {
             let what = format!("layer_types lists {} layers, but num_hidden_layers is {count}", list.len());

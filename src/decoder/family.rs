@@ -99,11 +99,15 @@ pub(super) struct Family {
     pub(super) query_key_norm: QueryKeyNorm,
     pub(super) projections: Projections,
     pub(super) qkv_bias: QkvBias,
+    /// Whether `mlp_bias` counts.
+    pub(super) mlp_bias: bool,
     pub(super) windows: Windows,
     pub(super) caps: Caps,
     pub(super) rotation: Rotation,
     /// Multiplies embeddings by the square root of the hidden size.
     pub(super) scaled_embedding: bool,
+    /// Whether the head is the embedding where the configuration does not say.
+    pub(super) tied: bool,
     /// `rope_theta` where the configuration has none.
     pub(super) theta: f64,
 }
@@ -115,10 +119,12 @@ const LLAMA: Family = Family {
     query_key_norm: QueryKeyNorm::Absent,
     projections: Projections::Apart,
     qkv_bias: QkvBias::Configured,
+    mlp_bias: true,
     windows: Windows::Nowhere,
     caps: Caps::Neither,
     rotation: Rotation::Whole,
     scaled_embedding: false,
+    tied: false,
     theta: 1e4,
 };
 
@@ -126,20 +132,33 @@ const GEMMA2: Family = Family {
     name: "gemma2",
     norm: NormWeight::OnePlus,
     place: NormPlace::Both,
+    mlp_bias: false,
     windows: Windows::AllButEach(2),
     caps: Caps::Both,
     scaled_embedding: true,
+    tied: true,
     ..LLAMA
 };
 
-const QWEN2: Family =
-    Family { name: "qwen2", qkv_bias: QkvBias::Always, windows: Windows::FromLayer, ..LLAMA };
+const QWEN2: Family = Family {
+    name: "qwen2",
+    qkv_bias: QkvBias::Always,
+    mlp_bias: false,
+    windows: Windows::FromLayer,
+    ..LLAMA
+};
 
 /// All of them.
 pub(super) static FAMILIES: &[Family] = &[
     LLAMA,
     Family { name: "hyperllama", ..LLAMA },
-    Family { name: "mistral", qkv_bias: QkvBias::Never, windows: Windows::Everywhere, ..LLAMA },
+    Family {
+        name: "mistral",
+        qkv_bias: QkvBias::Never,
+        mlp_bias: false,
+        windows: Windows::Everywhere,
+        ..LLAMA
+    },
     QWEN2,
     Family { name: "qwen3", qkv_bias: QkvBias::Configured, query_key_norm: QueryKeyNorm::EachHead, ..QWEN2 },
     GEMMA2,
@@ -151,12 +170,19 @@ pub(super) static FAMILIES: &[Family] = &[
         theta: 1e6,
         ..GEMMA2
     },
-    Family { name: "smollm3", windows: Windows::WithoutRope, theta: 2e6, ..LLAMA },
-    Family { name: "olmo2", place: NormPlace::After, query_key_norm: QueryKeyNorm::AllHeads, ..LLAMA },
+    Family { name: "smollm3", windows: Windows::WithoutRope, tied: true, theta: 2e6, ..LLAMA },
+    Family {
+        name: "olmo2",
+        mlp_bias: false,
+        place: NormPlace::After,
+        query_key_norm: QueryKeyNorm::AllHeads,
+        ..LLAMA
+    },
     Family {
         name: "phi3",
         projections: Projections::Fused,
         qkv_bias: QkvBias::Never,
+        mlp_bias: false,
         windows: Windows::Everywhere,
         rotation: Rotation::Partial,
         ..LLAMA

@@ -24,6 +24,11 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
+    /// Where it is.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
     pub(super) fn error(&self, what: impl Into<String>) -> Problem {
         Problem::error(&self.at, what)
     }

@@ -60,8 +60,10 @@ impl Pass<'_, '_> {
             return;
         }
         let x = View::dense(&scratch.normed[..rows * hidden], rows, hidden);
-        for first in (0..vocab).step_by(PART) {
-            let width = PART.min(vocab - first);
+        // Parts of about one size: none is left with a token or two.
+        let part = vocab.div_ceil(vocab.div_ceil(PART));
+        for first in (0..vocab).step_by(part) {
+            let width = part.min(vocab - first);
             let weight = self.weights.head.weight.part(first, width);
             let weight = View::dense(scratch.weights.all(&weight), width, hidden);
             let logits = scratch.logits.grow(rows * width);

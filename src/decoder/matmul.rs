@@ -127,7 +127,7 @@ pub(super) fn project(out: &mut [f32], stride: usize, old: Old, scale: f32, x: V
 }
 
 /// A weight matrix in its stored type, `[rows, cols]` with one row for each output.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix<'a> {
     /// Outputs.
     pub rows: usize,

@@ -77,7 +77,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// Of each scored token of a batch, in the order they were pushed, the negative log probability in
-    /// nats. Token ids must be below the vocabulary's size, and texts no longer than the context.
+    /// nats. Token ids must be below the vocabulary's size.
+    ///
+    /// # Panics
+    /// If a text is longer than the context.
     pub fn losses(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) -> Vec<f64> {
         self.pass().layers(batch, scratch, tape);
         self.pass().losses(batch, scratch)
@@ -85,6 +88,9 @@ impl<'a> Decoder<'a> {
 
     /// Logits after each token of one text, `[tokens, vocab]`. For looking into a model: evaluation never
     /// holds the logits of a whole vocabulary.
+    ///
+    /// # Panics
+    /// If the text is longer than the context.
     pub fn logits(&self, ids: &[u32], scratch: &mut Scratch) -> Vec<f32> {
         let batch = Batch::inputs(ids);
         self.pass().layers(&batch, scratch, &mut ());

@@ -75,6 +75,8 @@ pub(super) struct Around {
     pub(super) max_positions: usize,
     pub(super) original: Option<usize>,
     pub(super) rotation: Rotation,
+    /// The configuration's path, for messages.
+    pub(super) at: String,
 }
 
 impl Rope {
@@ -87,7 +89,7 @@ impl Rope {
             // transformers ignores it here or fails on it, by the kind of scaling.
             let what =
                 format!("partial_rotary_factor is {partial}, but heads of this family turn as a whole");
-            problems.push(Problem::error("config.json", what));
+            problems.push(Problem::error(&around.at, what));
         }
         let dims = (around.head_dim as f64 * partial) as usize / 2 * 2;
         let mut rope =

@@ -98,17 +98,11 @@ impl<'a> Weights<'a> {
         let find = Finder::new(config, tensors, model);
         let (hidden, vocab) = (config.hidden, config.vocab);
         let embedding = find.matrix("embed_tokens.weight", vocab, hidden);
-        let tied = config.tied.unwrap_or(tensors.tensor("lm_head.weight").is_none());
         let weights = Self {
             embedding,
             layers: (0..config.layers.len()).map(|layer| find.layer(layer)).collect(),
             norm: find.norm("norm.weight", hidden),
-            head: if tied {
-                find.used.borrow_mut().insert("lm_head.weight".into());
-                Linear { weight: embedding, bias: None }
-            } else {
-                Linear { weight: find.matrix_named("lm_head.weight", vocab, hidden), bias: None }
-            },
+            head: Linear { weight: find.head(embedding), bias: None },
         };
         find.finish()?;
         Ok(weights)
@@ -185,6 +179,23 @@ impl<'c, 'a> Finder<'c, 'a> {
             weight: self.matrix(&format!("{name}.weight"), rows, cols),
             bias: bias.then(|| self.vector(&format!("{name}.bias"), rows)),
         }
+    }
+
+    /// The head, or the embedding it is tied to; a tied model may store the head too, if it is the same.
+    fn head(&self, embedding: Matrix<'a>) -> Matrix<'a> {
+        const NAME: &str = "lm_head.weight";
+        if !self.config.tied {
+            return self.matrix_named(NAME, self.config.vocab, self.config.hidden);
+        }
+        self.used.borrow_mut().insert(NAME.into());
+        if let Some(stored) = self.tensors.tensor(NAME)
+            && Matrix::new(embedding.rows, embedding.cols, stored.dtype, stored.bytes) != Some(embedding)
+        {
+            self.problem(format!(
+                "config.json ties the head to the embedding, but {NAME} is stored and differs"
+            ));
+        }
+        embedding
     }
 
     fn layer(&self, layer: usize) -> Layer<'a> {

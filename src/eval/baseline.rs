@@ -128,7 +128,7 @@ impl Baseline {
             // Losses are never below zero, but for rounding.
             let numbers = kept.nats.iter().all(|x| x.is_finite() && *x > -1.0);
             let bits = ratio(&kept.bits()).value;
-            let follows = bits.is_finite() && (bits - kept.bits_per_byte).abs() <= 1e-3 * bits.abs();
+            let follows = bits.is_finite() && (bits - kept.bits_per_byte).abs() <= 1e-4 + 1e-3 * bits.abs();
             let good = lengths && numbers && follows && sound(kept.tolerance);
             (!good).then(|| format!("the numbers of `{language}` contradict each other"))
         };

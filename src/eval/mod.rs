@@ -17,7 +17,7 @@ mod windows;
 
 pub use baseline::{Baseline, Kept};
 pub use measure::{Measured, Prepared, Sums, Unit, measure};
-pub use model::{Model, is_recipe};
+pub use model::{Model, ModelSource, is_recipe};
 pub use pairs::{Judged, Pairs};
 pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
 pub use statistics::{Estimate, paired, ratio};

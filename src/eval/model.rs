@@ -17,7 +17,104 @@ use crate::problem::{Error, ExecError, Problem, Problems};
 use crate::recipe::Reading;
 use crate::write::sha256_hex;
 
-/// A model in reach: its weights, configuration, and where its tokenizer is.
+/// A model that was found: all that is known of it before a weight is read.
+#[derive(Debug)]
+pub struct ModelSource {
+    /// As the user named it.
+    pub name: String,
+    /// `config.json`.
+    pub config: Value,
+    /// The folder with its tokenizer.
+    pub tokenizer: PathBuf,
+    /// What the user should know of the recipe.
+    pub warnings: Problems,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    Stored(Checkpoint),
+    Planned(Box<Plan>),
+}
+
+impl ModelSource {
+    /// Opens a checkpoint's headers; a name that ends in `.yaml` or `.yml` is a recipe, which is planned.
+    ///
+    /// # Errors
+    /// What is wrong with checkpoint, recipe or its inputs; no `config.json`.
+    pub fn open(name: &str, options: &PlanOptions) -> Result<Self, Error> {
+        if is_recipe(name) {
+            let plan = Plan::from_reading(Reading::from_file(Path::new(name))?, options)?;
+            return Ok(Self::planned(name, plan)?);
+        }
+        let checkpoint = Checkpoint::open(name)?;
+        let (config, tokenizer) = (checkpoint.config().cloned(), checkpoint.folder().to_owned());
+        Ok(Self::new(name, config, tokenizer, Problems::new(), Found::Stored(checkpoint))?)
+    }
+
+    /// What a plan will make.
+    ///
+    /// # Errors
+    /// If it makes no `config.json`.
+    pub fn planned(name: &str, plan: Plan) -> Result<Self, Problems> {
+        let tokenizer = plan.inputs[plan.donor].folder().to_owned();
+        let (config, warnings) = (plan.config.clone(), plan.warnings.clone());
+        Self::new(name, config, tokenizer, warnings, Found::Planned(Box::new(plan)))
+    }
+
+    fn new(
+        name: &str,
+        config: Option<Value>,
+        tokenizer: PathBuf,
+        warnings: Problems,
+        found: Found,
+    ) -> Result<Self, Problems> {
+        let Some(config) = config else {
+            let what = "there is no config.json, so nothing says how the model computes";
+            return Err(Problem::error(name, what).into());
+        };
+        Ok(Self { name: name.into(), config, tokenizer, warnings, found })
+    }
+
+    /// Its tensors; those of a plan have no bytes yet.
+    pub fn tensors(&self) -> &dyn Tensors {
+        match &self.found {
+            Found::Stored(checkpoint) => checkpoint,
+            Found::Planned(plan) => plan.as_ref(),
+        }
+    }
+
+    /// Reads every weight once, or merges the plan in memory.
+    ///
+    /// # Errors
+    /// NaN or infinity in a weight; what the machine does to a merge.
+    pub fn load(self, threads: usize, observer: &dyn Observer) -> Result<Model, Error> {
+        let weights = match self.found {
+            Found::Stored(checkpoint) => Weights::Stored(checkpoint),
+            Found::Planned(plan) => Weights::Merged(Merged::run(&plan, threads, observer)?),
+        };
+        let Self { name, config, tokenizer, .. } = self;
+        let mut model = Model { name, config, tokenizer, digest: String::new(), weights };
+        model.digest = digest(model.tensors(), &model.name)?;
+        model.check_intact()?;
+        Ok(model)
+    }
+}
+
+/// Names, types and shapes of the output.
+impl Tensors for Plan {
+    fn names(&self) -> Vec<&str> {
+        self.jobs.iter().map(|j| j.name.as_str()).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let at = self.jobs.binary_search_by(|j| j.name.as_str().cmp(name)).ok()?;
+        let job = &self.jobs[at];
+        Some(Tensor { dtype: job.dtype, shape: &job.shape, bytes: &[] })
+    }
+}
+
+/// A model whose weights were read: all of them are numbers.
 #[derive(Debug)]
 pub struct Model {
     /// As the user named it.
@@ -29,8 +126,6 @@ pub struct Model {
     /// SHA-256 over names, types, shapes and bytes of all tensors: the same for a recipe and for the
     /// checkpoint that it would write.
     pub digest: String,
-    /// What the user should know of the recipe.
-    pub warnings: Problems,
     weights: Weights,
 }
 
@@ -41,60 +136,6 @@ enum Weights {
 }
 
 impl Model {
-    /// Opens a checkpoint; a name that ends in `.yaml` or `.yml` is a recipe, and is merged in memory.
-    ///
-    /// # Errors
-    /// What is wrong with checkpoint, recipe or its inputs; NaN or infinity in a weight; no `config.json`.
-    pub fn open(
-        name: &str,
-        options: &PlanOptions,
-        threads: usize,
-        observer: &dyn Observer,
-    ) -> Result<Self, Error> {
-        if is_recipe(name) {
-            let plan = Plan::from_reading(Reading::from_file(Path::new(name))?, options)?;
-            Self::merged(name, plan, threads, observer)
-        } else {
-            Self::stored(name)
-        }
-    }
-
-    fn stored(name: &str) -> Result<Self, Error> {
-        let checkpoint = Checkpoint::open(name)?;
-        let config = checkpoint.config().cloned();
-        let tokenizer = checkpoint.folder().to_owned();
-        Self::new(name, config, tokenizer, Weights::Stored(checkpoint), Problems::new())
-    }
-
-    /// Merges a plan in memory.
-    ///
-    /// # Errors
-    /// As [`Model::open`].
-    pub fn merged(name: &str, plan: Plan, threads: usize, observer: &dyn Observer) -> Result<Self, Error> {
-        let merged = Merged::run(&plan, threads, observer)?;
-        let tokenizer = plan.inputs[plan.donor].folder().to_owned();
-        Self::new(name, plan.config, tokenizer, Weights::Merged(merged), plan.warnings)
-    }
-
-    fn new(
-        name: &str,
-        config: Option<Value>,
-        tokenizer: PathBuf,
-        weights: Weights,
-        warnings: Problems,
-    ) -> Result<Self, Error> {
-        let Some(config) = config else {
-            let problem =
-                Problem::error(name, "there is no config.json, so nothing says how the model computes");
-            return Err(problem.into());
-        };
-        let mut model =
-            Self { name: name.into(), config, tokenizer, digest: String::new(), warnings, weights };
-        model.digest = digest(model.tensors(), name)?;
-        model.check_intact()?;
-        Ok(model)
-    }
-
     /// Its weights.
     pub fn tensors(&self) -> &dyn Tensors {
         match &self.weights {

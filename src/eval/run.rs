@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::measure::{Measured, Prepared, Unit, measure};
-use super::model::Model;
+use super::model::{Model, ModelSource};
 use super::pairs::{Judged, Pairs};
 use super::statistics::{Estimate, paired};
 use super::text::{Split, Text};
@@ -136,21 +136,21 @@ pub struct Evaluator<'a> {
 }
 
 impl Evaluator<'_> {
-    /// What can be said of a model before it is measured: configuration, tensors and tokenizer.
+    /// What can be said of a model before a weight is read: configuration, shapes and tokenizer.
     ///
     /// # Errors
     /// All that is wrong with them.
-    pub fn check(&self, model: &Model) -> Result<(), Problems> {
+    pub fn check(&self, model: &ModelSource) -> Result<(), Problems> {
         let mut problems = Problems::new();
         let config = Config::read(&model.config, &format!("{}: config.json", model.name));
         let weights = config.and_then(|c| Weights::find(&c, model.tensors(), &model.name).map(drop));
-        let tokenizer = self.tokenizer(model).map(drop);
+        let tokenizer = self.tokenizer(&model.tokenizer).map(drop);
         [weights, tokenizer].into_iter().filter_map(Result::err).for_each(|found| problems.extend(found));
         if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
 
-    fn tokenizer(&self, model: &Model) -> Result<Tokenizer, Problems> {
-        Tokenizer::open(self.tokenizer.unwrap_or(&model.tokenizer), &self.rules.start)
+    fn tokenizer(&self, own: &Path) -> Result<Tokenizer, Problems> {
+        Tokenizer::open(self.tokenizer.unwrap_or(own), &self.rules.start)
     }
 
     /// Measures a model.
@@ -159,7 +159,7 @@ impl Evaluator<'_> {
     /// What is wrong with configuration, weights, tokenizer or texts for this model.
     pub fn evaluate(&self, model: &Model) -> Result<Evaluation, Error> {
         let config = Config::read(&model.config, &format!("{}: config.json", model.name))?;
-        let tokenizer = self.tokenizer(model)?;
+        let tokenizer = self.tokenizer(&model.tokenizer)?;
         let prepared = self.prepare(&tokenizer, config.vocab)?;
         // Not the context: it may be far longer than any text.
         let longest = prepared.iter().map(Prepared::longest).max().unwrap_or(0);

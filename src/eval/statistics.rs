@@ -13,20 +13,14 @@ pub struct Estimate {
     pub error: Option<f64>,
 }
 
-impl Estimate {
-    /// Multiplied by a constant.
-    #[must_use]
-    pub fn times(self, factor: f64) -> Self {
-        Self { value: self.value * factor, error: self.error.map(|e| e * factor.abs()) }
-    }
-}
-
 /// `Σ x / Σ w` over units of `(x, w)`.
 pub fn ratio(units: &[(f64, f64)]) -> Estimate {
     let weight: f64 = units.iter().map(|u| u.1).sum();
     let value = units.iter().map(|u| u.0).sum::<f64>() / weight;
     let residuals = units.iter().map(|(x, w)| (x - value * w) / weight);
-    Estimate { value, error: spread(residuals, units.len()) }
+    // A unit of which nothing was scored is no observation.
+    let observed = units.iter().filter(|u| u.1 > 0.0).count();
+    Estimate { value, error: spread(residuals, observed) }
 }
 
 /// `Σ x / Σ w` of one measurement minus that of another on the same units, in the same order. What the
@@ -36,7 +30,8 @@ pub fn paired(ours: &[(f64, f64)], theirs: &[(f64, f64)]) -> Estimate {
     let (a, b) = (ratio(ours).value, ratio(theirs).value);
     let (all, other) = (weights(ours), weights(theirs));
     let residuals = ours.iter().zip(theirs).map(|(x, y)| (x.0 - a * x.1) / all - (y.0 - b * y.1) / other);
-    Estimate { value: a - b, error: spread(residuals, ours.len()) }
+    let observed = ours.iter().zip(theirs).filter(|(x, y)| x.1 > 0.0 || y.1 > 0.0).count();
+    Estimate { value: a - b, error: spread(residuals, observed) }
 }
 
 /// The standard error of a sum of `n` independent residuals with mean 0.
@@ -65,6 +60,7 @@ mod tests {
         let variance = values.iter().map(|x| (x - 3.0f64).powi(2)).sum::<f64>() / 3.0;
         assert!((estimate.error.unwrap() - (variance / 4.0).sqrt()).abs() < 1e-15);
         assert_eq!(ratio(&[(1.0, 2.0)]), Estimate { value: 0.5, error: None });
+        assert_eq!(ratio(&[(1.0, 2.0), (0.0, 0.0)]).error, None, "one unit was scored");
     }
 
     /// The errors must be as large as estimates really scatter: 400 samples of 80 units.

@@ -13,7 +13,7 @@ use crate::problem::{Problem, Problems};
 #[serde(rename_all = "lowercase")]
 pub enum Start {
     /// What the tokenizer puts in front itself; if that is nothing, the `bos_token` of its
-    /// configuration; if there is none, nothing.
+    /// configuration, unless that says `add_bos_token: false`; else nothing.
     Auto,
     /// Nothing: the first token of each text is not scored.
     Nothing,
@@ -179,6 +179,9 @@ fn missing(folder: &Path, name: &str, error: &std::io::Error) -> Problem {
 fn configured_bos(folder: &Path) -> Option<String> {
     let bytes = std::fs::read(folder.join("tokenizer_config.json")).ok()?;
     let config: Value = serde_json::from_slice(&bytes).ok()?;
+    if config.get("add_bos_token") == Some(&Value::Bool(false)) {
+        return None;
+    }
     let token = config.get("bos_token")?;
     let token = token.as_str().or_else(|| token.get("content")?.as_str())?;
     Some(token.to_owned())
@@ -214,6 +217,11 @@ mod tests {
         std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
         std::fs::write(folder.path().join("tokenizer_config.json"), "{\"bos_token\": \"<|end|>\"}").unwrap();
         assert_eq!(Tokenizer::open(folder.path(), &Start::Auto).unwrap().start(), Some("!"));
+        // A configuration may say that there is none.
+        std::fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        let config = "{\"bos_token\": {\"content\": \"<|end|>\"}, \"add_bos_token\": false}";
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+        assert_eq!(Tokenizer::open(folder.path(), &Start::Auto).unwrap().start(), None);
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub struct Window {
 /// Windows over a text of `tokens` tokens, as Hugging Face documents them for models of fixed length: of
 /// `context` tokens, `stride` apart. A token is scored once, in the first window in which there is a token
 /// before it; where windows do not overlap, their first tokens are not scored.
+///
+/// # Panics
+/// If `stride` is 0.
 pub fn windows(tokens: usize, context: usize, stride: usize) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut done = 0;
