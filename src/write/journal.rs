@@ -36,6 +36,14 @@ pub(super) struct Journal {
     file: Mutex<File>,
 }
 
+/// Closing the file would release the lock too, but not at once where the process is starting another
+/// just then: until that one has its own program, it holds a copy of every open file.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+    }
+}
+
 impl Journal {
     /// Opens or creates the journal of a folder and locks it.
     pub(super) fn lock(folder: &Path) -> Result<Self, Error> {
