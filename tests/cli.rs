@@ -137,6 +137,11 @@ fn quickstart_from_end_to_end() {
     let said = String::from_utf8_lossy(&bad.get_output().stdout).into_owned();
     assert_eq!(said.lines().count(), 2, "{said}");
     assert!(said.contains("tokenizer.json") && said.contains("model.norm.weight"), "{said}");
+    // A reader that goes away does not make it good.
+    let pipe = "\"$0\" verify \"$1\" | true; exit ${PIPESTATUS[0]}";
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", pipe, env!("CARGO_BIN_EXE_growmerge")]).arg(&out);
+    assert_eq!(shell.status().unwrap().code(), Some(1));
 }
 
 #[test]

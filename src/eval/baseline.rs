@@ -252,6 +252,7 @@ pub(super) mod tests {
             documents: nats.len(),
             skipped: 0,
             text_sha256: "t".into(),
+            unit: Unit::Document,
             measured: Measured { units, seconds: 1.0 },
             tokens_per_second: 1.0,
         };

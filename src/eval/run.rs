@@ -68,6 +68,8 @@ pub struct Language {
     pub skipped: usize,
     /// SHA-256 of the text.
     pub text_sha256: String,
+    /// What its units are.
+    pub unit: Unit,
     /// What was measured.
     pub measured: Measured,
     /// Scored tokens a second, on all threads.
@@ -80,7 +82,11 @@ impl Language {
     /// # Errors
     /// If the units are not the same: windows, made by different tokenizers.
     pub fn difference(&self, other: &Self) -> Result<Estimate, Problems> {
-        if self.text_sha256 != other.text_sha256 || self.measured.units.len() != other.measured.units.len() {
+        let (ours, theirs) = (&self.measured.units, &other.measured.units);
+        // As many windows may still be other windows; a document is the same for every tokenizer.
+        let same = ours.len() == theirs.len()
+            && (self.unit == Unit::Document || ours.iter().zip(theirs).all(|(a, b)| a.bytes == b.bytes));
+        if self.text_sha256 != other.text_sha256 || !same {
             let what = "the windows of these models do not cover the same text, so they cannot be paired";
             return Err(Problem::error(&self.language, what)
                 .hint("measure documents instead of joined text")
@@ -213,6 +219,7 @@ impl Evaluator<'_> {
                 Unit::Window => 0,
             },
             text_sha256: text.sha256(),
+            unit: self.rules.unit,
             tokens_per_second: measured.total().tokens as f64 / measured.seconds.max(1e-9),
             measured,
         }
@@ -263,4 +270,23 @@ fn prepare_pairs(
         return Err(Problem::error(&pairs.language, what).hint("choose a larger --context").into());
     }
     Ok(Prepared::new(tokens, rules.context, rules.context, Unit::Document))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::baseline::tests::evaluation;
+
+    #[test]
+    fn windows_of_other_tokenizers_are_not_paired() {
+        let language = |unit: Unit, bytes: usize| {
+            let mut language = evaluation(&[1.0, 2.0]).languages.remove(0);
+            (language.unit, language.measured.units[1].bytes) = (unit, bytes);
+            language
+        };
+        let paired = |unit: Unit, bytes: usize| language(unit, 10).difference(&language(unit, bytes)).is_ok();
+        assert!(paired(Unit::Window, 10));
+        assert!(!paired(Unit::Window, 9));
+        assert!(paired(Unit::Document, 9), "a first token that is not scored may be longer or shorter");
+    }
 }
