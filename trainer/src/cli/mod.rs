@@ -1,0 +1,58 @@
+//! The command line: one file for each subcommand, its doc comment being the help.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use growmerge::problem::{Error, ExecError};
+
+/// Grow language-model checkpoints by HyperCloning and continue their pretraining, language by language.
+///
+/// Exit codes: 0 done, 1 a check failed, 2 the input is wrong, 3 the machine failed, 130 interrupted.
+#[derive(Parser)]
+#[command(name = "growmerge-trainer", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+/// How a command ended, other than by failing.
+#[allow(dead_code)]
+enum Outcome {
+    Done,
+    CheckFailed,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome: anyhow::Result<Outcome> = match cli.command {};
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Prints an error and picks the exit code.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Input(problems)) => {
+            eprintln!("{problems}");
+            ExitCode::from(2)
+        }
+        Some(Error::Exec(ExecError::Interrupted)) => {
+            eprintln!("{error}");
+            ExitCode::from(130)
+        }
+        Some(Error::Exec(_)) => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
+        None => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(3)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Makes the inputs of language-level merging: a small model, grown by HyperCloning, and continued
+//! pretraining of it in one language at a time.
+
+pub mod data;
+pub mod train;

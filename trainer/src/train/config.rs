@@ -1,0 +1,157 @@
+//! A training run as the user describes it: one YAML file, every default of which is printed at the start.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// What training begins with.
+    pub start: Start,
+    /// A folder with `tokenizer.json`; that of the checkpoint if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// Of the first weights and of the order of the data.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Tokens of a sequence that are predicted.
+    pub sequence: usize,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// Steps in all.
+    pub steps: u64,
+    /// AdamW.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What is read.
+    pub data: data::Mixture,
+    /// Texts that are measured on the way, and how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Validation>,
+    /// What is kept on the way.
+    #[serde(default)]
+    pub checkpoints: Checkpoints,
+}
+
+/// What training begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Start {
+    /// The weights of a checkpoint.
+    Checkpoint(PathBuf),
+    /// Random weights for this `config.json`.
+    Scratch(serde_json::Map<String, serde_json::Value>),
+}
+
+/// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optimizer {
+    /// The highest learning rate.
+    pub lr: f64,
+    /// Of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// Beside the root of the second moment.
+    pub eps: f64,
+    /// Share of a weight that is taken away in a step, times the learning rate.
+    pub weight_decay: f64,
+    /// Which tensors decay.
+    pub decay: Decay,
+    /// The largest norm of all gradients together; larger ones are scaled down.
+    pub clip: Option<f64>,
+}
+
+/// Which tensors decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// All.
+    All,
+    /// Matrices; neither norms nor biases.
+    Matrices,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            lr: 3e-3,
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            weight_decay: 0.01,
+            decay: Decay::All,
+            clip: Some(1.0),
+        }
+    }
+}
+
+/// The learning rate over time: up from 0, then level, then down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// Steps on which it rises in proportion; a fiftieth of all if left out.
+    pub warmup: Option<u64>,
+    /// Steps at the end on which it falls; a fifth of all if left out, all after the warm-up for `cosine`.
+    pub decay: Option<u64>,
+    /// How it falls.
+    pub shape: Shape,
+    /// Where it ends, as a share of the highest.
+    pub floor: f64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { warmup: None, decay: None, shape: Shape::Linear, floor: 0.0 }
+    }
+}
+
+/// How the learning rate falls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// Not at all.
+    Constant,
+    /// In a straight line.
+    Linear,
+    /// Along half a wave.
+    Cosine,
+}
+
+/// Texts that are measured on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// A text for each language.
+    pub texts: BTreeMap<String, PathBuf>,
+    /// Steps between two measurements; the end is always measured.
+    pub every: u64,
+}
+
+/// What is kept on the way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoints {
+    /// Steps between two states that `--resume` can continue from.
+    pub every: u64,
+    /// Steps after which a model is kept for good, in `step-<N>/`.
+    pub keep: Vec<u64>,
+    /// Element type of the models, `bfloat16` or `float32`. The state for resuming is float32 in any case.
+    pub dtype: String,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { every: 500, keep: Vec::new(), dtype: "bfloat16".into() }
+    }
+}
+
+fn default_seed() -> u64 {
+    1
+}

@@ -1,0 +1,3 @@
+//! Continued pretraining.
+
+pub mod config;
