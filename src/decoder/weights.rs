@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::config::Config;
-use super::matmul::{Linear, Matrix};
+use super::layout::{Layout, Place};
+use super::matmul::{Linear, Matrix, Vector};
 use super::{NormPlace, NormWeight, Projections, QueryKeyNorm};
 use crate::checkpoint::{Checkpoint, DType};
 use crate::device::Chunk;
@@ -45,7 +46,7 @@ impl Tensors for Checkpoint {
 #[derive(Debug)]
 pub struct Layer<'a> {
     /// Before attention, if any.
-    pub attention_norm: Option<Vec<f32>>,
+    pub attention_norm: Option<Vector>,
     /// `[heads · head_dim, hidden]`.
     pub query: Linear<'a>,
     /// `[kv_heads · head_dim, hidden]`.
@@ -53,15 +54,15 @@ pub struct Layer<'a> {
     /// `[kv_heads · head_dim, hidden]`.
     pub value: Linear<'a>,
     /// Of queries, if any.
-    pub query_norm: Option<Vec<f32>>,
+    pub query_norm: Option<Vector>,
     /// Of keys, if any.
-    pub key_norm: Option<Vec<f32>>,
+    pub key_norm: Option<Vector>,
     /// `[hidden, heads · head_dim]`.
     pub output: Linear<'a>,
     /// After attention, inside of the residual, if any.
-    pub attention_post_norm: Option<Vec<f32>>,
+    pub attention_post_norm: Option<Vector>,
     /// Before the MLP, if any.
-    pub mlp_norm: Option<Vec<f32>>,
+    pub mlp_norm: Option<Vector>,
     /// `[intermediate, hidden]`.
     pub gate: Linear<'a>,
     /// `[intermediate, hidden]`.
@@ -69,7 +70,7 @@ pub struct Layer<'a> {
     /// `[hidden, intermediate]`.
     pub down: Linear<'a>,
     /// After the MLP, inside of the residual, if any.
-    pub mlp_post_norm: Option<Vec<f32>>,
+    pub mlp_post_norm: Option<Vector>,
 }
 
 /// All weights, each of the shape that the configuration gives it.
@@ -80,7 +81,7 @@ pub struct Weights<'a> {
     /// In order.
     pub layers: Vec<Layer<'a>>,
     /// After the last layer.
-    pub norm: Vec<f32>,
+    pub norm: Vector,
     /// `[vocab, hidden]`; the embedding if they are tied.
     pub head: Linear<'a>,
 }
@@ -115,6 +116,7 @@ struct Finder<'c, 'a> {
     model: &'c str,
     /// What names begin with: `model.`, or nothing where the file holds the model without its head.
     prefix: &'static str,
+    layout: Layout,
     used: RefCell<BTreeSet<String>>,
     problems: RefCell<Vec<Problem>>,
 }
@@ -122,7 +124,16 @@ struct Finder<'c, 'a> {
 impl<'c, 'a> Finder<'c, 'a> {
     fn new(config: &'c Config, tensors: &'a dyn Tensors, model: &'c str) -> Self {
         let prefix = if tensors.tensor("embed_tokens.weight").is_some() { "" } else { "model." };
-        Self { config, tensors, model, prefix, used: RefCell::default(), problems: RefCell::default() }
+        let layout = Layout::of(tensors);
+        Self {
+            config,
+            tensors,
+            model,
+            prefix,
+            layout,
+            used: RefCell::default(),
+            problems: RefCell::default(),
+        }
     }
 
     fn problem(&self, what: String) {
@@ -152,24 +163,26 @@ impl<'c, 'a> Finder<'c, 'a> {
 
     fn matrix_named(&self, name: &str, rows: usize, cols: usize) -> Matrix<'a> {
         let tensor = self.tensor(name, &[rows, cols]);
-        Matrix::new(rows, cols, tensor.dtype, tensor.bytes).unwrap_or(Matrix::EMPTY)
+        let place = self.layout.place(name);
+        Matrix::new(rows, cols, tensor.dtype, tensor.bytes, place).unwrap_or(Matrix::EMPTY)
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Matrix<'a> {
         self.matrix_named(&format!("{}{name}", self.prefix), rows, cols)
     }
 
-    fn vector(&self, name: &str, len: usize) -> Vec<f32> {
-        let tensor = self.tensor(&format!("{}{name}", self.prefix), &[len]);
+    fn vector(&self, name: &str, len: usize) -> Vector {
+        let name = format!("{}{name}", self.prefix);
+        let tensor = self.tensor(&name, &[len]);
         let mut values = vec![0.0; tensor.bytes.len() / tensor.dtype.size()];
         Cpu::new().widen(Chunk { dtype: tensor.dtype, bytes: tensor.bytes }, &mut values);
-        values
+        Vector { values, place: self.layout.place(&name) }
     }
 
-    fn norm(&self, name: &str, len: usize) -> Vec<f32> {
+    fn norm(&self, name: &str, len: usize) -> Vector {
         let mut weight = self.vector(name, len);
         if self.config.norm == NormWeight::OnePlus {
-            weight.iter_mut().for_each(|w| *w += 1.0);
+            weight.values.iter_mut().for_each(|w| *w += 1.0);
         }
         weight
     }
@@ -189,7 +202,8 @@ impl<'c, 'a> Finder<'c, 'a> {
         }
         self.used.borrow_mut().insert(NAME.into());
         if let Some(stored) = self.tensors.tensor(NAME)
-            && Matrix::new(embedding.rows, embedding.cols, stored.dtype, stored.bytes) != Some(embedding)
+            && !Matrix::new(embedding.rows, embedding.cols, stored.dtype, stored.bytes, Place::NOWHERE)
+                .is_some_and(|head| head.equals(&embedding))
         {
             self.problem(format!(
                 "config.json ties the head to the embedding, but {NAME} is stored and differs"
