@@ -34,7 +34,7 @@ impl Layout {
     }
 
     /// Of tensors in ascending order of their names.
-    pub(crate) fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+    pub fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         let mut end = 0;
         let slot = |(name, shape): (String, Vec<usize>)| {
             let start = end;

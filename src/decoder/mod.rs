@@ -36,7 +36,7 @@ pub use matmul::{Linear, Matrix, Vector};
 pub use rope::{Rope, Scaling};
 pub use scratch::Scratch;
 pub use tape::{Kept, Tape};
-pub use weights::{Layer, Tensor, Tensors, Weights};
+pub use weights::{Layer, Tensor, Tensors, Weights, shapes};
 
 use crate::problem::Problems;
 use forward::{Pass, Tables};

@@ -97,16 +97,29 @@ impl<'a> Weights<'a> {
     /// has no use for. `model` names the model in messages.
     pub fn find(config: &Config, tensors: &'a dyn Tensors, model: &str) -> Result<Self, Problems> {
         let find = Finder::new(config, tensors, model);
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let embedding = find.matrix("embed_tokens.weight", vocab, hidden);
-        let weights = Self {
-            embedding,
-            layers: (0..config.layers.len()).map(|layer| find.layer(layer)).collect(),
-            norm: find.norm("norm.weight", hidden),
-            head: Linear { weight: find.head(embedding), bias: None },
-        };
+        let weights = find.all();
         find.finish()?;
         Ok(weights)
+    }
+}
+
+/// Every tensor that a configuration asks for, by name, with its shape.
+pub fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
+    let find = Finder::new(config, &Nothing, "");
+    find.all();
+    find.asked.into_inner()
+}
+
+/// A checkpoint without tensors.
+struct Nothing;
+
+impl Tensors for Nothing {
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    fn tensor(&self, _name: &str) -> Option<Tensor<'_>> {
+        None
     }
 }
 
@@ -118,6 +131,8 @@ struct Finder<'c, 'a> {
     prefix: &'static str,
     layout: Layout,
     used: RefCell<BTreeSet<String>>,
+    /// Names and shapes, in the order of asking.
+    asked: RefCell<Vec<(String, Vec<usize>)>>,
     problems: RefCell<Vec<Problem>>,
 }
 
@@ -132,7 +147,19 @@ impl<'c, 'a> Finder<'c, 'a> {
             prefix,
             layout,
             used: RefCell::default(),
+            asked: RefCell::default(),
             problems: RefCell::default(),
+        }
+    }
+
+    fn all(&self) -> Weights<'a> {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let embedding = self.matrix("embed_tokens.weight", vocab, hidden);
+        Weights {
+            embedding,
+            layers: (0..self.config.layers.len()).map(|layer| self.layer(layer)).collect(),
+            norm: self.norm("norm.weight", hidden),
+            head: Linear { weight: self.head(embedding), bias: None },
         }
     }
 
@@ -143,6 +170,7 @@ impl<'c, 'a> Finder<'c, 'a> {
     /// A tensor of this shape; an empty one if it is not there, which is a problem.
     fn tensor(&self, name: &str, shape: &[usize]) -> Tensor<'a> {
         self.used.borrow_mut().insert(name.to_owned());
+        self.asked.borrow_mut().push((name.to_owned(), shape.to_vec()));
         let empty = Tensor { dtype: DType::F32, shape: &[], bytes: &[] };
         let Some(tensor) = self.tensors.tensor(name) else {
             self.problem(format!("config.json asks for tensor {name}, which is missing"));
