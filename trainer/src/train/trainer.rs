@@ -12,7 +12,7 @@ use super::optimizer::AdamW;
 
 /// Tokens of a micro-batch if a run does not say how many sequences it has: enough for the products, few enough
 /// for the cache.
-const MICRO_BATCH_TOKENS: usize = 1024;
+const MICRO_BATCH_TOKENS: usize = 512;
 
 /// A model that is being trained.
 ///
@@ -101,7 +101,7 @@ impl Trainer {
     fn gradients(&mut self, sequences: &[Vec<u32>]) -> Result<f64, Problems> {
         let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let tokens: usize = sequences.iter().map(|s| s.len().saturating_sub(1)).sum();
-        let size = self.micro_batch.unwrap_or(MICRO_BATCH_TOKENS / length.max(1)).max(1);
+        let size = self.micro_batch.unwrap_or(MICRO_BATCH_TOKENS / length.saturating_sub(1).max(1)).max(1);
         let parts: Vec<&[Vec<u32>]> = sequences.chunks(size).collect();
         let scale = (1.0 / tokens.max(1) as f64) as f32;
         let decoder = self.model.decoder(length)?;
