@@ -158,7 +158,7 @@ fn what_cannot_be_is_said_before_the_first_step() {
     assert!(said.contains("fo"), "{said}");
     let said = refuse(&described(|run| {
         run.steps = 100_000;
-        run.data.max_epochs = Some(2.0);
+        run.data.max_epochs = 2.0;
     }));
     assert!(said.contains("epochs"), "{said}");
     assert!(!out.join("run.yaml").exists(), "nothing began");
