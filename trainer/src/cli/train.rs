@@ -118,6 +118,9 @@ impl Watch for Show {
                 share.tokens
             ));
         }
+        if !about.warnings.is_empty() {
+            self.say(&about.warnings.to_string());
+        }
         if about.done > 0 {
             self.say(&format!("continues after step {}", about.done));
         }

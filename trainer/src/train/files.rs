@@ -122,7 +122,7 @@ pub(super) fn load_state(trainer: &mut Trainer, identity: &str, path: &Path) -> 
     let name = path.display().to_string();
     let stored = Checkpoint::open(&name)?;
     let damaged = |what: &str| Problem::error(&name, what).hint("remove it to begin again");
-    let metadata = stored.files().first().and_then(|f| metadata(&f.header));
+    let metadata = stored.files().first().and_then(|f| metadata(f.header.get(8..)?));
     let entry = |key: &str| metadata.as_ref()?.get(key)?.as_str().map(str::to_owned);
     let (Some(of), Some(steps)) = (entry("identity"), entry("steps").and_then(|s| s.parse().ok())) else {
         return Err(damaged("is not a state of training").into());

@@ -56,6 +56,8 @@ pub struct About<'a> {
     pub parameters: usize,
     /// What is read of each text.
     pub shares: &'a [Share],
+    /// What the user should know of the texts.
+    pub warnings: &'a Problems,
     /// Steps that were taken before an interruption.
     pub done: u64,
     /// See [`asymmetry`], for two copies.
@@ -196,6 +198,7 @@ fn steps(
         run,
         parameters: trainer.model().values().len(),
         shares: corpus.shares(),
+        warnings: corpus.warnings(),
         done,
         asymmetry: asymmetry(trainer.model(), 2),
     });
@@ -217,7 +220,7 @@ fn steps(
             watch.line(&line);
         }
         for (i, sequence) in sequences.iter_mut().enumerate() {
-            corpus.sequence(step * run.batch as u64 + i as u64, sequence);
+            corpus.sequence(step * run.batch as u64 + i as u64, sequence)?;
         }
         let lr = run.optimizer.lr * run.schedule.factor(step, run.steps);
         let taken = trainer.step(&sequences, lr)?;
