@@ -8,6 +8,7 @@ use super::config::{Config, LayerKind};
 use super::matmul::Old;
 use super::ops;
 use super::rope::RopeTable;
+pub(super) use super::rope::Turn;
 use super::scratch::{Grow, Scratch};
 use super::tape::{Kept, Tape};
 use super::weights::{Layer, Weights};
@@ -101,7 +102,7 @@ impl Pass<'_, '_> {
         let x = match &layer.attention_norm {
             Some(weight) => {
                 let normed = scratch.normed.grow(tokens * config.hidden);
-                ops::rms_norm(arch, stream, weight, config.norm_eps, normed);
+                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
                 &*normed
             }
             None => &*stream,
@@ -117,13 +118,13 @@ impl Pass<'_, '_> {
         tape.keep(index, Kept::Values, values);
         for (heads, norm) in [(&mut *queries, &layer.query_norm), (&mut *keys, &layer.key_norm)] {
             if let Some(weight) = norm {
-                ops::rms_norm_inside(arch, heads, weight, config.norm_eps);
+                ops::rms_norm_inside(arch, heads, &weight.values, config.norm_eps);
             }
         }
-        self.rotate(kind, batch, queries);
-        self.rotate(kind, batch, keys);
+        self.rotate(kind, batch, queries, Turn::Forth);
+        self.rotate(kind, batch, keys, Turn::Forth);
         let attended = scratch.attended.grow(tokens * wide);
-        let heads = Heads { queries, keys, values };
+        let heads = Heads { queries: &*queries, keys: &*keys, values: &*values };
         for segment in &batch.segments {
             attend(arch, config, kind, segment, &heads, attended, &mut scratch.scores);
         }
@@ -134,14 +135,14 @@ impl Pass<'_, '_> {
                 let branch = scratch.branch.grow(tokens * config.hidden);
                 layer.output.apply(attended, branch, Old::Replace, &mut scratch.weights);
                 tape.keep(index, Kept::AttentionBranch, branch);
-                ops::rms_norm_inside(arch, branch, norm, config.norm_eps);
+                ops::rms_norm_inside(arch, branch, &norm.values, config.norm_eps);
                 ops::add(arch, stream, branch);
             }
         }
     }
 
     /// Turns every head of every token by the token's position in its text.
-    fn rotate(&self, kind: LayerKind, batch: &Batch, heads: &mut [f32]) {
+    pub(super) fn rotate(&self, kind: LayerKind, batch: &Batch, heads: &mut [f32], turn: Turn) {
         let width = heads.len() / batch.tokens().max(1);
         for segment in &batch.segments {
             let Some(table) = self.tables.of(kind, segment.len) else { return };
@@ -152,7 +153,7 @@ impl Pass<'_, '_> {
                 || {
                     for (position, row) in rows.chunks_exact_mut(width).enumerate() {
                         row.chunks_exact_mut(self.config.head_dim)
-                            .for_each(|head| table.turn(head, position));
+                            .for_each(|head| table.turn(head, position, turn));
                     }
                 },
             );
@@ -174,7 +175,7 @@ impl Pass<'_, '_> {
         let x = match &layer.mlp_norm {
             Some(weight) => {
                 let normed = scratch.normed.grow(tokens * config.hidden);
-                ops::rms_norm(arch, stream, weight, config.norm_eps, normed);
+                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
                 &*normed
             }
             None => &*stream,
@@ -192,7 +193,7 @@ impl Pass<'_, '_> {
                 let branch = scratch.branch.grow(tokens * config.hidden);
                 layer.down.apply(gate, branch, Old::Replace, &mut scratch.weights);
                 tape.keep(index, Kept::MlpBranch, branch);
-                ops::rms_norm_inside(arch, branch, norm, config.norm_eps);
+                ops::rms_norm_inside(arch, branch, &norm.values, config.norm_eps);
                 ops::add(arch, stream, branch);
             }
         }

@@ -41,15 +41,16 @@ impl Pass<'_, '_> {
         all
     }
 
-    /// The rows that predict targets, through the last norm, into `scratch.normed`.
-    fn gather(&self, batch: &Batch, scratch: &mut Scratch) {
+    /// The rows that predict targets, through the last norm, into `scratch.normed`; before it they are in
+    /// `scratch.branch`.
+    pub(super) fn gather(&self, batch: &Batch, scratch: &mut Scratch) {
         let width = self.config.hidden;
         let branch = scratch.branch.grow(batch.targets.len() * width);
         for (row, target) in branch.chunks_exact_mut(width).zip(&batch.targets) {
             row.copy_from_slice(&scratch.stream[target.row * width..(target.row + 1) * width]);
         }
         let normed = scratch.normed.grow(branch.len());
-        ops::rms_norm(self.arch, branch, &self.weights.norm, self.config.norm_eps, normed);
+        ops::rms_norm(self.arch, branch, &self.weights.norm.values, self.config.norm_eps, normed);
     }
 
     /// Goes through the vocabulary in parts and shows each part's logits: the first token, how many, and

@@ -10,11 +10,13 @@
 //! fused instructions.
 
 mod attention;
+mod backward;
 mod batch;
 mod config;
 mod family;
 mod fields;
 mod forward;
+mod layout;
 mod loss;
 mod matmul;
 mod ops;
@@ -25,14 +27,16 @@ mod weights;
 
 use pulp::Arch;
 
+pub use backward::Memory;
 pub use batch::Batch;
 pub use config::{Activation, Biases, Config, LayerKind};
 pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
-pub use matmul::{Linear, Matrix};
+pub use layout::{Gradients, Layout, Slot};
+pub use matmul::{Linear, Matrix, Vector};
 pub use rope::{Rope, Scaling};
 pub use scratch::Scratch;
 pub use tape::{Kept, Tape};
-pub use weights::{Layer, Tensor, Tensors, Weights};
+pub use weights::{Layer, Tensor, Tensors, Weights, shapes};
 
 use crate::problem::Problems;
 use forward::{Pass, Tables};
@@ -84,6 +88,23 @@ impl<'a> Decoder<'a> {
     pub fn losses(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) -> Vec<f64> {
         self.pass().layers(batch, scratch, tape);
         self.pass().losses(batch, scratch)
+    }
+
+    /// Adds to `gradients` those of `scale` times the sum of the batch's losses, for every weight; returns
+    /// that sum in nats, unscaled. `gradients` must be of the tensors that the decoder was made of; token ids
+    /// must be below the vocabulary's size.
+    ///
+    /// # Panics
+    /// If a text is longer than the context, or `gradients` are another model's.
+    pub fn gradients(
+        &self,
+        batch: &Batch,
+        scale: f32,
+        scratch: &mut Scratch,
+        memory: &mut Memory,
+        gradients: &mut Gradients,
+    ) -> f64 {
+        self.pass().gradients(batch, scale, scratch, memory, gradients)
     }
 
     /// Logits after each token of one text, `[tokens, vocab]`. For looking into a model: evaluation never

@@ -31,7 +31,7 @@ pub(super) fn wide(arch: Arch, body: impl FnMut()) {
 macro_rules! wide_fused {
     ($arch:expr, $body:expr) => {
         match $arch {
-            Arch::Scalar => wide(
+            pulp::Arch::Scalar => $crate::decoder::ops::wide(
                 $arch,
                 #[inline(always)]
                 || {
@@ -39,7 +39,7 @@ macro_rules! wide_fused {
                     $body
                 },
             ),
-            _ => wide(
+            _ => $crate::decoder::ops::wide(
                 $arch,
                 #[inline(always)]
                 || {
@@ -50,9 +50,10 @@ macro_rules! wide_fused {
         }
     };
 }
+pub(super) use wide_fused;
 
 #[inline(always)]
-fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(super) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
@@ -60,7 +61,7 @@ fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 ///
 /// Cody and Waite's reduction to `|r| ≤ ln 2 / 2`, then the polynomial of the Cephes library's `expf`.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f32) -> f32 {
+pub(super) fn exp<const FUSED: bool>(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it leaves a whole number in the low bits
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -85,13 +86,13 @@ fn polynomial<const FUSED: bool, const N: usize>(coefficients: [f32; N], x: f32)
 }
 
 #[inline(always)]
-fn tanh<const FUSED: bool>(x: f32) -> f32 {
+pub(super) fn tanh<const FUSED: bool>(x: f32) -> f32 {
     1.0 - 2.0 / (exp::<FUSED>(2.0 * x) + 1.0)
 }
 
 /// The complementary error function, relative error below 2e-7 (Press et al., Numerical Recipes, 6.2).
 #[inline(always)]
-fn erfc<const FUSED: bool>(x: f32) -> f32 {
+pub(super) fn erfc<const FUSED: bool>(x: f32) -> f32 {
     const TERMS: [f32; 10] = [
         -1.265_512_2,
         1.000_023_7,
@@ -127,7 +128,7 @@ fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
 }
 
 #[inline(always)]
-fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (groups, tail) = x.as_chunks::<LANES>();
     for group in groups {
@@ -139,7 +140,7 @@ fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn max(x: &[f32]) -> f32 {
+pub(super) fn max(x: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (groups, tail) = x.as_chunks::<LANES>();

@@ -235,6 +235,15 @@ pub(super) struct RopeTable {
     sin: Vec<f32>,
 }
 
+/// Which way a head is turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// By its position's angles.
+    Forth,
+    /// By their negatives: the transpose of the same rotation, which a gradient goes through.
+    Back,
+}
+
 impl RopeTable {
     pub(super) fn new(frequencies: &[f32], rope: &Rope, len: usize) -> Self {
         let size = len * frequencies.len();
@@ -251,12 +260,17 @@ impl RopeTable {
 
     /// Turns the first `dims` elements of a head at `position`: element `i` with element `i + dims / 2`.
     #[inline(always)]
-    pub(super) fn turn(&self, head: &mut [f32], position: usize) {
+    pub(super) fn turn(&self, head: &mut [f32], position: usize, turn: Turn) {
+        let sign = match turn {
+            Turn::Forth => 1.0,
+            Turn::Back => -1.0,
+        };
         let half = self.dims / 2;
         let at = position * half..(position + 1) * half;
         let (first, second) = head[..self.dims].split_at_mut(half);
         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(&self.cos[at.clone()]).zip(&self.sin[at])
         {
+            let sin = sign * sin;
             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
         }
     }
@@ -298,9 +312,9 @@ mod tests {
         let table = RopeTable::new(&rope.frequencies(100), &rope, 100);
         let before: Vec<f32> = (0..10).map(|i| i as f32 - 4.0).collect();
         let mut head = before.clone();
-        table.turn(&mut head, 0);
+        table.turn(&mut head, 0, Turn::Forth);
         assert_eq!(head, before);
-        table.turn(&mut head, 73);
+        table.turn(&mut head, 73, Turn::Forth);
         assert_eq!(head[8..], before[8..], "elements beyond the rotated ones stay");
         for i in 0..4 {
             let length = |h: &[f32]| h[i].hypot(h[i + 4]);

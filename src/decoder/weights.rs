@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::config::Config;
-use super::matmul::{Linear, Matrix};
+use super::layout::{Layout, Place};
+use super::matmul::{Linear, Matrix, Vector};
 use super::{NormPlace, NormWeight, Projections, QueryKeyNorm};
 use crate::checkpoint::{Checkpoint, DType};
 use crate::device::Chunk;
@@ -45,7 +46,7 @@ impl Tensors for Checkpoint {
 #[derive(Debug)]
 pub struct Layer<'a> {
     /// Before attention, if any.
-    pub attention_norm: Option<Vec<f32>>,
+    pub attention_norm: Option<Vector>,
     /// `[heads · head_dim, hidden]`.
     pub query: Linear<'a>,
     /// `[kv_heads · head_dim, hidden]`.
@@ -53,15 +54,15 @@ pub struct Layer<'a> {
     /// `[kv_heads · head_dim, hidden]`.
     pub value: Linear<'a>,
     /// Of queries, if any.
-    pub query_norm: Option<Vec<f32>>,
+    pub query_norm: Option<Vector>,
     /// Of keys, if any.
-    pub key_norm: Option<Vec<f32>>,
+    pub key_norm: Option<Vector>,
     /// `[hidden, heads · head_dim]`.
     pub output: Linear<'a>,
     /// After attention, inside of the residual, if any.
-    pub attention_post_norm: Option<Vec<f32>>,
+    pub attention_post_norm: Option<Vector>,
     /// Before the MLP, if any.
-    pub mlp_norm: Option<Vec<f32>>,
+    pub mlp_norm: Option<Vector>,
     /// `[intermediate, hidden]`.
     pub gate: Linear<'a>,
     /// `[intermediate, hidden]`.
@@ -69,7 +70,7 @@ pub struct Layer<'a> {
     /// `[hidden, intermediate]`.
     pub down: Linear<'a>,
     /// After the MLP, inside of the residual, if any.
-    pub mlp_post_norm: Option<Vec<f32>>,
+    pub mlp_post_norm: Option<Vector>,
 }
 
 /// All weights, each of the shape that the configuration gives it.
@@ -80,7 +81,7 @@ pub struct Weights<'a> {
     /// In order.
     pub layers: Vec<Layer<'a>>,
     /// After the last layer.
-    pub norm: Vec<f32>,
+    pub norm: Vector,
     /// `[vocab, hidden]`; the embedding if they are tied.
     pub head: Linear<'a>,
 }
@@ -96,16 +97,29 @@ impl<'a> Weights<'a> {
     /// has no use for. `model` names the model in messages.
     pub fn find(config: &Config, tensors: &'a dyn Tensors, model: &str) -> Result<Self, Problems> {
         let find = Finder::new(config, tensors, model);
-        let (hidden, vocab) = (config.hidden, config.vocab);
-        let embedding = find.matrix("embed_tokens.weight", vocab, hidden);
-        let weights = Self {
-            embedding,
-            layers: (0..config.layers.len()).map(|layer| find.layer(layer)).collect(),
-            norm: find.norm("norm.weight", hidden),
-            head: Linear { weight: find.head(embedding), bias: None },
-        };
+        let weights = find.all();
         find.finish()?;
         Ok(weights)
+    }
+}
+
+/// Every tensor that a configuration asks for, by name, with its shape.
+pub fn shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
+    let find = Finder::new(config, &Nothing, "");
+    find.all();
+    find.asked.into_inner()
+}
+
+/// A checkpoint without tensors.
+struct Nothing;
+
+impl Tensors for Nothing {
+    fn names(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    fn tensor(&self, _name: &str) -> Option<Tensor<'_>> {
+        None
     }
 }
 
@@ -115,14 +129,38 @@ struct Finder<'c, 'a> {
     model: &'c str,
     /// What names begin with: `model.`, or nothing where the file holds the model without its head.
     prefix: &'static str,
+    layout: Layout,
     used: RefCell<BTreeSet<String>>,
+    /// Names and shapes, in the order of asking.
+    asked: RefCell<Vec<(String, Vec<usize>)>>,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl<'c, 'a> Finder<'c, 'a> {
     fn new(config: &'c Config, tensors: &'a dyn Tensors, model: &'c str) -> Self {
         let prefix = if tensors.tensor("embed_tokens.weight").is_some() { "" } else { "model." };
-        Self { config, tensors, model, prefix, used: RefCell::default(), problems: RefCell::default() }
+        let layout = Layout::of(tensors);
+        Self {
+            config,
+            tensors,
+            model,
+            prefix,
+            layout,
+            used: RefCell::default(),
+            asked: RefCell::default(),
+            problems: RefCell::default(),
+        }
+    }
+
+    fn all(&self) -> Weights<'a> {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let embedding = self.matrix("embed_tokens.weight", vocab, hidden);
+        Weights {
+            embedding,
+            layers: (0..self.config.layers.len()).map(|layer| self.layer(layer)).collect(),
+            norm: self.norm("norm.weight", hidden),
+            head: Linear { weight: self.head(embedding), bias: None },
+        }
     }
 
     fn problem(&self, what: String) {
@@ -132,6 +170,7 @@ impl<'c, 'a> Finder<'c, 'a> {
     /// A tensor of this shape; an empty one if it is not there, which is a problem.
     fn tensor(&self, name: &str, shape: &[usize]) -> Tensor<'a> {
         self.used.borrow_mut().insert(name.to_owned());
+        self.asked.borrow_mut().push((name.to_owned(), shape.to_vec()));
         let empty = Tensor { dtype: DType::F32, shape: &[], bytes: &[] };
         let Some(tensor) = self.tensors.tensor(name) else {
             self.problem(format!("config.json asks for tensor {name}, which is missing"));
@@ -152,24 +191,26 @@ impl<'c, 'a> Finder<'c, 'a> {
 
     fn matrix_named(&self, name: &str, rows: usize, cols: usize) -> Matrix<'a> {
         let tensor = self.tensor(name, &[rows, cols]);
-        Matrix::new(rows, cols, tensor.dtype, tensor.bytes).unwrap_or(Matrix::EMPTY)
+        let place = self.layout.place(name);
+        Matrix::new(rows, cols, tensor.dtype, tensor.bytes, place).unwrap_or(Matrix::EMPTY)
     }
 
     fn matrix(&self, name: &str, rows: usize, cols: usize) -> Matrix<'a> {
         self.matrix_named(&format!("{}{name}", self.prefix), rows, cols)
     }
 
-    fn vector(&self, name: &str, len: usize) -> Vec<f32> {
-        let tensor = self.tensor(&format!("{}{name}", self.prefix), &[len]);
+    fn vector(&self, name: &str, len: usize) -> Vector {
+        let name = format!("{}{name}", self.prefix);
+        let tensor = self.tensor(&name, &[len]);
         let mut values = vec![0.0; tensor.bytes.len() / tensor.dtype.size()];
         Cpu::new().widen(Chunk { dtype: tensor.dtype, bytes: tensor.bytes }, &mut values);
-        values
+        Vector { values, place: self.layout.place(&name) }
     }
 
-    fn norm(&self, name: &str, len: usize) -> Vec<f32> {
+    fn norm(&self, name: &str, len: usize) -> Vector {
         let mut weight = self.vector(name, len);
         if self.config.norm == NormWeight::OnePlus {
-            weight.iter_mut().for_each(|w| *w += 1.0);
+            weight.values.iter_mut().for_each(|w| *w += 1.0);
         }
         weight
     }
@@ -189,7 +230,8 @@ impl<'c, 'a> Finder<'c, 'a> {
         }
         self.used.borrow_mut().insert(NAME.into());
         if let Some(stored) = self.tensors.tensor(NAME)
-            && Matrix::new(embedding.rows, embedding.cols, stored.dtype, stored.bytes) != Some(embedding)
+            && !Matrix::new(embedding.rows, embedding.cols, stored.dtype, stored.bytes, Place::NOWHERE)
+                .is_some_and(|head| head.equals(&embedding))
         {
             self.problem(format!(
                 "config.json ties the head to the embedding, but {NAME} is stored and differs"

@@ -3,12 +3,12 @@
 //! `.txt` is split into documents by line or at blank lines, `.jsonl` has a document in a field of each
 //! line; both may be compressed (`.gz`, `.zst`).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::lines::Lines;
 use crate::problem::{Problem, Problems};
 
 /// What a document of a `.txt` file is.
@@ -56,12 +56,14 @@ impl Text {
     /// What is wrong with it, by line.
     pub fn read(language: &str, path: &Path, reading: &Reading) -> Result<Self, Problems> {
         let name = path.display().to_string();
-        let content = content(path)?;
-        let documents = if is_jsonl(path) {
-            fields(&name, &content, &reading.field)?
-        } else {
-            split(&content, reading.split)
-        };
+        let mut all = Documents::open(path, reading)?;
+        let mut bytes = 0;
+        let bounded = std::iter::from_fn(|| {
+            let document = all.next().filter(|_| bytes <= MOST)?;
+            bytes += document.as_ref().map_or(0, |d| d.len() as u64);
+            Some(if bytes > MOST { Err(too_much(&name)) } else { document })
+        });
+        let documents = each(bounded, |document| Ok(document?))?;
         if documents.is_empty() {
             return Err(Problem::error(name, "the text is empty").into());
         }
@@ -108,21 +110,133 @@ pub fn folder(folder: &Path) -> Result<Vec<(String, PathBuf)>, Problems> {
     Ok(found)
 }
 
-/// The lines of a `.jsonl` file as objects, each with its place for messages.
-pub(super) fn json_lines(path: &Path) -> Result<Vec<(String, Value)>, Problems> {
-    let content = content(path)?;
-    parse_lines(&path.display().to_string(), &content)
+/// The documents of a file, one after another: a file may be larger than memory.
+///
+/// Documents lose white space at their ends; blank ones are none. A line that is wrong is a [`Problem`], after
+/// which the next line can be asked for.
+#[derive(Debug)]
+pub struct Documents {
+    lines: Lines,
+    shape: Shape,
 }
 
-fn parse_lines(name: &str, content: &str) -> Result<Vec<(String, Value)>, Problems> {
-    let lines = content.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
-    each(lines, |(i, line)| {
-        let at = format!("{name}:{}", i + 1);
-        match serde_json::from_str(line) {
-            Ok(value) => Ok((at, value)),
-            Err(e) => Err(Problem::error(at, format!("is not JSON: {e}")).into()),
+/// How lines become documents.
+#[derive(Debug)]
+enum Shape {
+    Split(Split),
+    /// Each line is an object, and the document in this field of it.
+    Field(String),
+}
+
+impl Documents {
+    /// Opens a file; what is in it is looked at in [`Documents::next`].
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path, reading: &Reading) -> Result<Self, Problem> {
+        let shape = match is_jsonl(path) {
+            true => Shape::Field(reading.field.clone()),
+            false => Shape::Split(reading.split),
+        };
+        Ok(Self { lines: Lines::open(path)?, shape })
+    }
+
+    /// Lines up to a blank one, without that and those before.
+    fn paragraph(&mut self) -> Option<Result<String, Problem>> {
+        let mut paragraph = String::new();
+        loop {
+            match self.lines.next() {
+                Some(Err(problem)) => return Some(Err(problem)),
+                Some(Ok(line)) if !line.trim_end().is_empty() => {
+                    if !paragraph.is_empty() {
+                        paragraph.push('\n');
+                    }
+                    paragraph.push_str(line.trim_end());
+                }
+                None | Some(Ok(_)) if !paragraph.is_empty() => return Some(Ok(paragraph)),
+                Some(Ok(_)) => {}
+                None => return None,
+            }
         }
-    })
+    }
+
+    fn whole(&mut self) -> Option<Result<String, Problem>> {
+        let mut all = String::new();
+        for line in self.lines.by_ref() {
+            match line {
+                Ok(line) => all.push_str(&line),
+                Err(problem) => return Some(Err(problem)),
+            }
+            if all.len() as u64 > MOST {
+                return Some(Err(too_much(self.lines.name())));
+            }
+        }
+        all.truncate(all.trim_end().len());
+        Some(all).filter(|a| !a.is_empty()).map(Ok)
+    }
+}
+
+impl Iterator for Documents {
+    type Item = Result<String, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &self.shape {
+            Shape::Split(Split::Paragraph) => return self.paragraph(),
+            Shape::Split(Split::File) => return self.whole(),
+            Shape::Split(Split::Line) | Shape::Field(_) => {}
+        }
+        loop {
+            let mut line = match self.lines.next()? {
+                Ok(line) => line,
+                Err(problem) => return Some(Err(problem)),
+            };
+            line.truncate(line.trim_end().len());
+            if line.is_empty() {
+                continue;
+            }
+            let Shape::Field(name) = &self.shape else { return Some(Ok(line)) };
+            match parse(self.lines.at(), &line).and_then(|(at, value)| field(at, &value, name)) {
+                Ok(text) if text.trim().is_empty() => {}
+                other => return Some(other),
+            }
+        }
+    }
+}
+
+/// The lines of a `.jsonl` file as objects, each with its place for messages.
+pub(super) fn json_lines(path: &Path) -> Result<Vec<(String, Value)>, Problems> {
+    let mut lines = Lines::open(path)?;
+    let parsed = std::iter::from_fn(|| {
+        loop {
+            let line = lines.next()?;
+            let blank = line.as_ref().is_ok_and(|l| l.trim().is_empty());
+            if !blank {
+                return Some(line.and_then(|line| parse(lines.at(), &line)));
+            }
+        }
+    });
+    each(parsed, |value| Ok(value?))
+}
+
+fn parse(at: String, line: &str) -> Result<(String, Value), Problem> {
+    match serde_json::from_str(line) {
+        Ok(value) => Ok((at, value)),
+        Err(e) => Err(Problem::error(at, format!("is not JSON: {e}"))),
+    }
+}
+
+/// The text in a field of a line's object.
+fn field(at: String, value: &Value, field: &str) -> Result<String, Problem> {
+    let Some(object) = value.as_object() else {
+        return Err(Problem::error(at, "is not a JSON object"));
+    };
+    let Some(text) = object.get(field).and_then(Value::as_str) else {
+        let known = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let problem = Problem::error(at, format!("has no text in field `{field}`"));
+        let hint = format!("its fields are: {known}; choose one with --field");
+        return Err(if known.is_empty() { problem } else { problem.hint(hint) });
+    };
+    Ok(text.to_owned())
 }
 
 /// All results, or the first few problems: they tell what kind of file it is.
@@ -144,83 +258,14 @@ pub(super) fn each<T, U>(
     if problems.has_errors() { Err(problems) } else { Ok(all) }
 }
 
-fn fields(name: &str, content: &str, field: &str) -> Result<Vec<String>, Problems> {
-    let documents = each(parse_lines(name, content)?, |(at, value)| {
-        let Some(object) = value.as_object() else {
-            return Err(Problem::error(at, "is not a JSON object").into());
-        };
-        let Some(text) = object.get(field).and_then(Value::as_str) else {
-            let known = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let problem = Problem::error(at, format!("has no text in field `{field}`"));
-            let hint = format!("its fields are: {known}; choose one with --field");
-            return Err(if known.is_empty() { problem } else { problem.hint(hint) }.into());
-        };
-        Ok(text.to_owned())
-    })?;
-    Ok(documents.into_iter().filter(|t| !t.trim().is_empty()).collect())
-}
-
-/// Documents lose white space at their ends; blank ones are none.
-fn split(content: &str, split: Split) -> Vec<String> {
-    let lines = || content.lines().map(str::trim_end);
-    match split {
-        Split::Line => lines().filter(|l| !l.is_empty()).map(str::to_owned).collect(),
-        Split::Paragraph => {
-            let lines: Vec<&str> = lines().collect();
-            lines.split(|l| l.is_empty()).filter(|p| !p.is_empty()).map(|p| p.join("\n")).collect()
-        }
-        Split::File => Some(content.trim_end().to_owned()).filter(|c| !c.is_empty()).into_iter().collect(),
-    }
-}
-
 fn is_jsonl(path: &Path) -> bool {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
     plain.ends_with(".jsonl") || plain.ends_with(".json")
 }
 
-/// The whole file, unpacked, without a byte order mark.
-fn content(path: &Path) -> Result<String, Problems> {
-    let name = path.display().to_string();
-    let unreadable = |e: io::Error| Problems::from(Problem::error(&name, format!("cannot read: {e}")));
-    let file = File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("gz") => flate2::read::MultiGzDecoder::new(file).take(MOST + 1).read_to_end(&mut bytes),
-        Some("zst") => frames(file, &mut bytes),
-        _ => file.take(MOST + 1).read_to_end(&mut bytes),
-    }
-    .map_err(unreadable)?;
-    if bytes.len() as u64 > MOST {
-        let problem = Problem::error(name, format!("the text has more than {MOST} bytes"));
-        return Err(problem.hint("measure a part of it").into());
-    }
-    let mut text = String::from_utf8(bytes).map_err(|e| Problems::from(not_utf8(&name, &e)))?;
-    if text.starts_with('\u{feff}') {
-        text.drain(..'\u{feff}'.len_utf8());
-    }
-    Ok(text)
-}
-
-/// A `.zst` file may be several frames, one after another.
-fn frames(file: File, bytes: &mut Vec<u8>) -> io::Result<usize> {
-    let mut file = io::BufReader::new(file);
-    while !io::BufRead::fill_buf(&mut file)?.is_empty() {
-        let mut frame = ruzstd::decoding::StreamingDecoder::new(&mut file).map_err(io::Error::other)?;
-        frame.by_ref().take(MOST + 1 - bytes.len() as u64).read_to_end(bytes)?;
-        if bytes.len() as u64 > MOST {
-            break;
-        }
-    }
-    Ok(bytes.len())
-}
-
-fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Problem {
-    let good = error.utf8_error().valid_up_to();
-    let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
-    let byte = error.as_bytes().get(good).copied().unwrap_or_default();
-    Problem::error(format!("{name}:{line}"), format!("is not UTF-8: byte {byte:#04x} at {good}"))
-        .hint("convert the file first, for instance with iconv")
+fn too_much(name: &str) -> Problem {
+    Problem::error(name, format!("the text has more than {MOST} bytes")).hint("measure a part of it")
 }
 
 #[cfg(test)]

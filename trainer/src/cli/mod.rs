@@ -1,6 +1,9 @@
 //! The command line: one file for each subcommand, its doc comment being the help.
 
+mod train;
+
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 use growmerge::problem::{Error, ExecError};
@@ -16,7 +19,9 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Train(train::Args),
+}
 
 /// How a command ended, other than by failing.
 #[allow(dead_code)]
@@ -27,7 +32,9 @@ enum Outcome {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<Outcome> = match cli.command {};
+    let outcome: anyhow::Result<Outcome> = match cli.command {
+        Command::Train(args) => train::run(&args),
+    };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
@@ -55,4 +62,15 @@ fn fail(error: &anyhow::Error) -> ExitCode {
             ExitCode::from(3)
         }
     }
+}
+
+/// Is set by the first Ctrl-C or SIGTERM; the second ends the process.
+fn cancel_on_signal() -> anyhow::Result<&'static AtomicBool> {
+    static CANCEL: AtomicBool = AtomicBool::new(false);
+    ctrlc::set_handler(|| {
+        if CANCEL.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    Ok(&CANCEL)
 }

@@ -1,10 +1,12 @@
 //! A training run as the user describes it: one YAML file, every default of which is printed at the start.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use growmerge::problem::{Error, Problem, Problems};
 use serde::{Deserialize, Serialize};
 
+use super::files::DTYPES;
 use crate::data;
 
 /// One run.
@@ -23,6 +25,10 @@ pub struct Run {
     pub sequence: usize,
     /// Sequences of a step.
     pub batch: usize,
+    /// Sequences that go through the model together; about 512 tokens' worth if it is left out. Changes memory and
+    /// speed, and the result in its last bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// Steps in all.
     pub steps: u64,
     /// AdamW.
@@ -39,6 +45,78 @@ pub struct Run {
     /// What is kept on the way.
     #[serde(default)]
     pub checkpoints: Checkpoints,
+}
+
+impl Run {
+    /// Reads a description; relative paths are relative to where the command runs.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its line.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|e| Problem::error(&name, format!("cannot read: {e}")))?;
+        let run: Self = serde_yaml::from_str(&text).map_err(|e| Problem::error(&name, e.to_string()))?;
+        run.check()?;
+        Ok(run)
+    }
+
+    /// All numbers that make no sense.
+    ///
+    /// # Errors
+    /// One for each.
+    pub fn check(&self) -> Result<(), Problems> {
+        let mut problems = Problems::new();
+        let mut must = |holds: bool, at: &str, what: String| {
+            if !holds {
+                problems.push(Problem::error(at, what));
+            }
+        };
+        let Optimizer { lr, betas, eps, weight_decay, clip, .. } = &self.optimizer;
+        must(
+            (1..=1 << 22).contains(&self.sequence),
+            "sequence",
+            format!("{} is not 1 to 2^22 tokens", self.sequence),
+        );
+        must(
+            (1..=1 << 24).contains(&self.batch),
+            "batch",
+            format!("{} is not 1 to 2^24 sequences", self.batch),
+        );
+        must(self.micro_batch != Some(0), "micro_batch", "must be at least 1".into());
+        must((1..=1 << 40).contains(&self.steps), "steps", format!("{} is not 1 to 2^40", self.steps));
+        must(*lr > 0.0 && lr.is_finite(), "optimizer.lr", format!("{lr} is not a positive number"));
+        must(
+            betas.iter().all(|b| (0.0..1.0).contains(b)),
+            "optimizer.betas",
+            format!("{betas:?} are not in [0, 1)"),
+        );
+        must(*eps > 0.0 && eps.is_finite(), "optimizer.eps", format!("{eps} is not a positive number"));
+        let decays = *weight_decay >= 0.0 && lr * weight_decay < 1.0;
+        must(
+            decays,
+            "optimizer.weight_decay",
+            format!("{weight_decay} times the learning rate is not in [0, 1)"),
+        );
+        let clips = clip.is_none_or(|c| c > 0.0 && c.is_finite());
+        must(clips, "optimizer.clip", "is not a positive number; leave it empty for no clipping".into());
+        must((0.0..=1.0).contains(&self.schedule.floor), "schedule.floor", "is not in [0, 1]".into());
+        let (warmup, decay) = (self.schedule.warmup.unwrap_or(0), self.schedule.decay.unwrap_or(0));
+        let fits = warmup.checked_add(decay).is_some_and(|both| both <= self.steps);
+        must(fits, "schedule", format!("warm-up and decay are {warmup} and {decay} steps of {}", self.steps));
+        let every = self.validation.as_ref().is_none_or(|v| v.every > 0 && !v.texts.is_empty());
+        must(every, "validation", "needs a text, and at least one step between measurements".into());
+        must(self.checkpoints.every > 0, "checkpoints.every", "must be at least 1".into());
+        let late = self.checkpoints.keep.iter().find(|k| **k == 0 || **k > self.steps);
+        must(late.is_none(), "checkpoints.keep", format!("there is no step {}", late.unwrap_or(&0)));
+        let known = DTYPES.contains(&self.checkpoints.dtype.as_str());
+        must(
+            known,
+            "checkpoints.dtype",
+            format!("`{}` is not one of {}", self.checkpoints.dtype, DTYPES.join(", ")),
+        );
+        if problems.has_errors() { Err(problems) } else { Ok(()) }
+    }
 }
 
 /// What training begins with.

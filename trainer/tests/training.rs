@@ -1,0 +1,78 @@
+//! Laws of training: it learns, and nothing depends on threads.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use growmerge_trainer::train::config::Optimizer;
+use growmerge_trainer::train::{Model, Trainer, asymmetry};
+use serde_json::{Map, Value, json};
+
+fn config() -> Map<String, Value> {
+    let config = json!({
+        "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 120, "rms_norm_eps": 1e-5,
+        "hidden_act": "gelu", "rope_theta": 1e4, "tie_word_embeddings": true,
+    });
+    config.as_object().unwrap().clone()
+}
+
+fn batch(sequences: usize, len: usize) -> Vec<Vec<u32>> {
+    let token = |b: usize, i: usize| ((b * 7919 + i * i * 31 + i * 17) % 120) as u32;
+    (0..sequences).map(|b| (0..=len).map(|i| token(b, i)).collect()).collect()
+}
+
+fn trainer(settings: &Optimizer, micro_batch: usize, threads: usize) -> Trainer {
+    Trainer::new(Model::scratch(config(), 3).unwrap(), settings, Some(micro_batch), threads).unwrap()
+}
+
+#[test]
+fn one_batch_is_learnt_by_heart() {
+    let settings = Optimizer { weight_decay: 0.0, ..Optimizer::default() };
+    let (mut trainer, batch) = (trainer(&settings, 4, 2), batch(4, 24));
+    let first = trainer.step(&batch, 1e-2).unwrap().loss;
+    assert!((first - 120f64.ln()).abs() < 0.7, "random weights know nothing: {first}");
+    let mut last = first;
+    for _ in 0..300 {
+        last = trainer.step(&batch, 1e-2).unwrap().loss;
+    }
+    assert!(last < 0.02, "{last}");
+}
+
+/// A small step against the gradient lowers the loss by the squared norm: the first order of Taylor's series.
+#[test]
+fn a_step_does_what_the_gradient_says() {
+    // Without moments and with a large eps, AdamW takes plain steps: lr / eps times the gradient.
+    let settings =
+        Optimizer { betas: [0.0, 0.0], eps: 1e6, weight_decay: 0.0, clip: None, ..Optimizer::default() };
+    let (mut trainer, batch) = (trainer(&settings, 2, 1), batch(6, 30));
+    let rate = 1e-3;
+    let before = trainer.step(&batch, rate * 1e6).unwrap();
+    let after = trainer.step(&batch, 0.0).unwrap();
+    let want = rate * before.gradient_norm * before.gradient_norm;
+    let got = before.loss - after.loss;
+    assert!((got / want - 1.0).abs() < 0.02, "{got} for {want}");
+}
+
+#[test]
+fn threads_change_no_bit_and_micro_batches_only_the_last() {
+    let batch = batch(12, 20);
+    let run = |micro_batch: usize, threads: usize| {
+        let mut trainer = trainer(&Optimizer::default(), micro_batch, threads);
+        let losses: Vec<f64> = (0..6).map(|_| trainer.step(&batch, 3e-3).unwrap().loss).collect();
+        (losses, trainer.model().values().to_vec())
+    };
+    let (losses, weights) = run(5, 1);
+    for threads in [2, 3, 7] {
+        assert_eq!(run(5, threads), (losses.clone(), weights.clone()), "{threads} threads");
+    }
+    for micro_batch in [1, 2, 12] {
+        for (a, b) in losses.iter().zip(run(micro_batch, 2).0) {
+            assert!((a - b).abs() < 1e-5, "micro-batches of {micro_batch}: {b} for {a}");
+        }
+    }
+}
+
+#[test]
+fn random_weights_have_no_likeness_of_blocks() {
+    let model = Model::scratch(config(), 1).unwrap();
+    let r = asymmetry(&model, 2).unwrap();
+    assert!((r - 0.75f64.sqrt()).abs() < 0.02, "{r}");
+}
