@@ -1,5 +1,8 @@
 //! The command line: one file for each subcommand, its doc comment being the help.
 
+mod convert;
+mod grow;
+mod growing;
 mod train;
 
 use std::process::ExitCode;
@@ -20,11 +23,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Grow(grow::Args),
+    Convert(convert::Args),
     Train(train::Args),
 }
 
 /// How a command ended, other than by failing.
-#[allow(dead_code)]
 enum Outcome {
     Done,
     CheckFailed,
@@ -33,6 +37,8 @@ enum Outcome {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome: anyhow::Result<Outcome> = match cli.command {
+        Command::Grow(args) => grow::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Train(args) => train::run(&args),
     };
     match outcome {
