@@ -4,7 +4,7 @@ use schemars::{Schema, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::method::{Kind, METHODS};
-use crate::recipe::{KEYS, Level, Status};
+use crate::recipe::{HeadForm, KEYS, Level, Status};
 
 /// The schema of a recipe file.
 pub fn recipe_schema() -> Schema {
@@ -29,7 +29,11 @@ pub fn recipe_schema() -> Schema {
             "parameters": { "type": "object", "properties": parameters() },
             "model": object(Level::Model, &["model"]),
             "slice": object(Level::Slice, &["sources"]),
-            "source": object(Level::Source, &["model", "layer_range"])
+            "source": object(Level::Source, &["model", "layer_range"]),
+            "reference": { "anyOf": [{ "type": "string" }, object(Level::Reference, &["model"])] },
+            "grow": {
+                "anyOf": [{ "type": "integer", "minimum": 1 }, object(Level::Grow, &["width"])]
+            }
         }
     });
     if let (Value::Object(top), Value::Object(recipe)) =
@@ -65,6 +69,13 @@ fn key_type(name: &str) -> Map<String, Value> {
         "slices" => list("slice"),
         "sources" => list("source"),
         "parameters" => json!({ "$ref": "#/$defs/parameters" }),
+        "base_model" => json!({ "$ref": "#/$defs/reference" }),
+        "grow" => json!({ "$ref": "#/$defs/grow" }),
+        "width" | "intermediate" => json!({ "type": "integer", "minimum": 1 }),
+        "seed" => json!({ "type": "integer", "minimum": 0 }),
+        "noise_snr" => json!({ "type": "number" }),
+        "factor" => json!({ "type": "number", "exclusiveMinimum": 0 }),
+        "head" => json!({ "enum": HeadForm::ALL.map(|(word, _)| word) }),
         "dtype" | "out_dtype" => json!({ "enum": ["bfloat16", "float16", "float32"] }),
         "non_finite" => json!({ "enum": ["refuse", "allow"] }),
         "layer_range" => json!({

@@ -172,6 +172,31 @@ fn json_and_input_hashes() {
 }
 
 #[test]
+fn the_schema_knows_how_models_are_grown() {
+    let schema: serde_json::Value = serde_json::from_str(&prints(&["schema"])).unwrap();
+    for entry in ["model", "source"] {
+        let grow = &schema["$defs"][entry]["properties"]["grow"];
+        assert_eq!(grow["$ref"], "#/$defs/grow", "{entry}");
+    }
+    assert_eq!(schema["properties"]["base_model"]["$ref"], "#/$defs/reference");
+    let forms = &schema["$defs"]["grow"]["anyOf"];
+    assert_eq!(forms[0]["type"], "integer");
+    assert_eq!(forms[1]["properties"]["head"]["enum"], serde_json::json!(["norm", "factor", "untied"]));
+    assert_eq!(forms[1]["properties"].as_object().unwrap().len(), 6);
+}
+
+#[test]
+fn the_plan_shows_what_is_grown() {
+    let text = prints(&["plan", "recipes/grow.yaml", "--tensors"]);
+    assert!(text.contains("recipes/quickstart/fo  38 tensors, 0.6 MB, grown 2x\n"), "{text}");
+    assert!(text.contains("recipes/quickstart/en  (2 x 2 copies / 2)  base"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&prints(&["plan", "recipes/grow.yaml", "--tensors", "--json"])).unwrap();
+    assert_eq!(json["models"][0]["grow"], serde_json::json!({"width": 2, "intermediate": 2}));
+    assert_eq!(json["tensors"][0]["sources"][0]["view"], "1 x 2 copies");
+}
+
+#[test]
 fn the_schema_knows_every_method_and_parameter() {
     let schema: serde_json::Value = serde_json::from_str(&prints(&["schema"])).unwrap();
     let methods = schema["properties"]["merge_method"]["enum"].as_array().unwrap();

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use growmerge::execute::Observer;
+use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::{Grow, HeadForm};
 use growmerge::write::{Existing, Sync};
 use growmerge_trainer::grow::{self, Rounding};
@@ -89,6 +90,10 @@ impl Observer for Progress {
 }
 
 pub(super) fn run(model: &str, out: &Path, words: &Grow, options: &Options) -> anyhow::Result<Outcome> {
+    if let Some(text) = &options.check {
+        // Better now than after the work.
+        std::fs::File::open(text).map_err(ExecError::io("read", text)).map_err(Error::from)?;
+    }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let how = grow::Options {
         existing: match (options.resume, options.overwrite) {
