@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use growmerge::device::philox;
-use growmerge::eval::{Start, Tokenizer};
+use growmerge::eval::{Reading, Start, Tokenizer};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 
 use super::interleaving::{Interleaving, Turn};
@@ -70,7 +70,8 @@ impl Corpus {
         let (Some(opened), Some(end), false) = (opened, end, problems.has_errors()) else {
             return Err(problems.into());
         };
-        let rules = Rules { tokenizer: &opened, end, vocab: vocab_size, split: mixture.documents, cache };
+        let reading = Reading { split: mixture.documents, field: mixture.field.clone() };
+        let rules = Rules { tokenizer: &opened, end, vocab: vocab_size, reading, cache };
         let mut shards = Vec::new();
         let mut warnings = Problems::new();
         for source in &mixture.sources {
@@ -162,15 +163,15 @@ impl Corpus {
         self.interleaving.len()
     }
 
-    /// Of texts and tokenizer: with the mixture, the seed and the sequence's length it decides every sequence.
-    pub fn sha256(&self) -> String {
-        let names: Vec<String> = self.shards.iter().map(Shard::name).collect();
-        growmerge::write::sha256_hex(names.join("\n").as_bytes())
-    }
-
     /// What is read of each text, in the mixture's order.
     pub fn shares(&self) -> &[Share] {
         &self.shares
+    }
+
+    /// SHA-256 over the tokens of all texts, in lower-case hex: with the run's description it tells what is read.
+    pub fn sha256(&self) -> String {
+        let all: Vec<&str> = self.shards.iter().map(Shard::sha256).collect();
+        growmerge::write::sha256_hex(all.join("\n").as_bytes())
     }
 
     /// What the user should know: damaged shards that were made again, shares that are nothing.
