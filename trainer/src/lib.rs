@@ -2,4 +2,5 @@
 //! pretraining of it in one language at a time.
 
 pub mod data;
+pub mod tokenizer;
 pub mod train;

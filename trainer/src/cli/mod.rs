@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand, its doc comment being the help.
 
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Tokenizer(tokenizer::Args),
     Train(train::Args),
 }
 
@@ -33,6 +35,7 @@ enum Outcome {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome: anyhow::Result<Outcome> = match cli.command {
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Train(args) => train::run(&args),
     };
     match outcome {

@@ -5,7 +5,7 @@
 
 pub mod config;
 mod divergence;
-mod files;
+pub(crate) mod files;
 mod initial;
 mod metrics;
 mod model;
