@@ -16,6 +16,7 @@ pub mod problem;
 pub mod recipe;
 pub mod report;
 mod schema;
+pub mod view;
 pub mod write;
 
 pub use schema::recipe_schema;

@@ -62,6 +62,27 @@ impl Cpu {
             _ => {}
         }
     }
+
+    /// `x /= divisor`, on values that are on their way to a device.
+    pub fn divide_values(&self, x: &mut [f32], divisor: f32) {
+        simd::divide(self.level, x, divisor);
+    }
+
+    /// `acc += w * x`, rounded after the product and after the sum.
+    pub fn add_scaled_values(&self, acc: &mut [f32], w: f32, x: &[f32]) {
+        simd::axpy(self.level, acc, w, x);
+    }
+
+    /// The numbers `first ..` of a key of [`philox`](super::philox): of the normal distribution with mean 0
+    /// and variance 1.
+    pub fn normals(&self, key: u64, first: u64, out: &mut [f32]) {
+        simd::normals(self.level, key, first, out);
+    }
+
+    /// The sum of squares in f64, in the order of a line.
+    pub fn squares(&self, x: &[f32]) -> f64 {
+        simd::dot(self.level, x, x)
+    }
 }
 
 impl Default for Cpu {

@@ -47,10 +47,22 @@ pub(super) fn wide(first: u64, key: u64) -> [[u64; WIDE]; 4] {
 /// `model` is the model's position in the recipe, counted from 0 without the base, so that neither
 /// paths nor the order of work decide the mask.
 pub fn key(seed: u64, tensor: &str, model: usize) -> u64 {
+    key_of(b"growmerge draw 1\0", seed, model as u64, tensor)
+}
+
+/// The generator's key for the noise that a tensor is grown with; its draws are none of [`key`]'s.
+///
+/// Neither the model's path nor its place in the recipe decides it: models that are grown with one seed
+/// get the same noise, up to its size.
+pub fn noise_key(seed: u64, tensor: &str) -> u64 {
+    key_of(b"growmerge noise 1\0", seed, 0, tensor)
+}
+
+fn key_of(domain: &[u8], seed: u64, model: u64, tensor: &str) -> u64 {
     let mut hash = Sha256::new();
-    hash.update(b"growmerge draw 1\0");
+    hash.update(domain);
     hash.update(seed.to_le_bytes());
-    hash.update((model as u64).to_le_bytes());
+    hash.update(model.to_le_bytes());
     hash.update(tensor.as_bytes());
     let digest = hash.finalize();
     digest.iter().take(8).rev().fold(0, |k, b| (k << 8) | u64::from(*b))
@@ -100,7 +112,14 @@ mod tests {
 
     #[test]
     fn keys_differ_by_seed_tensor_and_model() {
-        let keys = [key(0, "a", 0), key(1, "a", 0), key(0, "b", 0), key(0, "a", 1)];
+        let keys = [
+            key(0, "a", 0),
+            key(1, "a", 0),
+            key(0, "b", 0),
+            key(0, "a", 1),
+            noise_key(0, "a"),
+            noise_key(1, "a"),
+        ];
         for (i, a) in keys.iter().enumerate() {
             assert!(keys.iter().skip(i + 1).all(|b| a != b));
         }

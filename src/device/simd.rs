@@ -117,6 +117,7 @@ dispatch! {
     fn keep_random(x: &mut [f32], draw: super::Draw, first: u64);
     fn drop_largest(x: &mut [f32], key: u32, equal_until: usize);
     fn draws(key: u64, first: u64, out: &mut [u32]);
+    fn normals(key: u64, first: u64, out: &mut [f32]);
     fn largest_key(x: &[f32]) -> u32;
     fn rank(x: &[f32], index: usize) -> usize;
     fn rank_bins(x: &[f32], largest: u32, bins: &mut [u8]);

@@ -9,6 +9,7 @@
 mod board;
 mod cut;
 mod guess;
+mod lens;
 mod measure;
 mod non_finite;
 mod output;
@@ -31,6 +32,7 @@ use crate::method::{AnyOperator, RunsOn};
 use crate::plan::{Job, Plan, Source};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
+use crate::view::View;
 
 /// Pieces that a sink may keep before it lets workers wait.
 pub const WRITE_BEHIND: usize = 4;
@@ -105,7 +107,14 @@ pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
     let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
     let searches = plan.jobs.iter().map(statistics::searches).max().unwrap_or(0);
     let longest = plan.jobs.iter().map(Job::grain).max().unwrap_or(0);
-    let blocks = (2 * models + 4) * block_elements.max(longest) * 4;
+    // What a view makes of a block, and a stored row of noise.
+    let sources = plan.jobs.iter().flat_map(Job::sources);
+    let views = sources.filter_map(|s| match plan.inputs[s.input].view(s.tensor) {
+        View::Plain => None,
+        View::Tiled(tiling) => Some(block_elements.max(longest) + tiling.columns),
+    });
+    let views = models * views.max().unwrap_or(0) * 4;
+    let blocks = (2 * models + 4) * block_elements.max(longest) * 4 + views;
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
     let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
     // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to

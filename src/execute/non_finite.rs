@@ -1,22 +1,25 @@
 //! What is said of NaN and infinity: which tensor, which row.
 
+use super::lens::Lens;
 use super::run::{Context, Run};
 use crate::device::{Chunk, Device, Finiteness};
-use crate::plan::Source;
 use crate::problem::{Error, Problem};
 
 impl<'a> Run<'a> {
     pub(super) fn non_finite_input<D: Device>(
         &self,
         context: &Context<'a, D>,
-        source: Source,
+        lens: &Lens<'_>,
         start: usize,
         chunk: Chunk<'_>,
     ) -> Error {
         let inputs = &context.plan.inputs;
-        let (tensor, model) = (&source.info(inputs).name, inputs[source.input].name());
+        let (tensor, model) = (&lens.source.stored(inputs).name, inputs[lens.source.input].name());
         let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
-        let what = format!("model {model}{renamed} has {}", self.first_non_finite(context, start, chunk));
+        let what = format!(
+            "model {model}{renamed} has {}",
+            self.first_non_finite(context, chunk, |at| lens.origin(start + at))
+        );
         Problem::error(&self.job.name, what)
             .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")
             .into()
@@ -28,7 +31,10 @@ impl<'a> Run<'a> {
         start: usize,
         chunk: Chunk<'_>,
     ) -> Error {
-        let what = format!("the merged tensor has {}", self.first_non_finite(context, start, chunk));
+        let what = format!(
+            "the merged tensor has {}",
+            self.first_non_finite(context, chunk, |at| (start + at, self.job.width()))
+        );
         Problem::error(&self.job.name, what)
             .hint(format!(
                 "the inputs are finite, so a parameter or the range of {} is at fault; \
@@ -41,8 +47,8 @@ impl<'a> Run<'a> {
     fn first_non_finite<D: Device>(
         &self,
         context: &Context<'a, D>,
-        start: usize,
         chunk: Chunk<'_>,
+        place: impl Fn(usize) -> (usize, usize),
     ) -> String {
         let size = chunk.dtype.size();
         let element = |bytes| Chunk { dtype: chunk.dtype, bytes };
@@ -54,8 +60,7 @@ impl<'a> Run<'a> {
             Ok(x) if x.values().iter().any(|x| x.is_nan()) => "NaN",
             _ => "infinity",
         };
-        let width = self.job.shape.last().copied().unwrap_or(1).max(1);
-        let flat = start + at;
+        let (flat, width) = place(at);
         match self.job.shape.len() {
             0 | 1 => format!("{value} at element {flat}"),
             _ => format!("{value} in row {}, column {}", flat / width, flat % width),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
+use super::lens::{Desk, Lens};
 use super::measure::Meter;
 use super::output::Seal;
 use super::{Observer, Options, Piece, Sink, statistics, unit};
@@ -29,6 +30,8 @@ pub(super) struct Run<'a> {
     pub(super) index: usize,
     pub(super) job: &'a Job,
     pub(super) units: usize,
+    /// Models in order, then the base.
+    pub(super) lenses: Vec<Lens<'a>>,
     /// Units that are measured by one worker in a row.
     pub(super) portion: usize,
     pub(super) meters: RwLock<Vec<Meter>>,
@@ -52,12 +55,15 @@ impl<'a> Run<'a> {
     pub(super) fn open<D: Device>(context: &Context<'a, D>, index: usize) -> Result<Self, ExecError> {
         let job = &context.plan.jobs[index];
         let units = job.elements().div_ceil(unit(job));
-        let meters = statistics::meters(context, job)?;
+        let lenses =
+            job.sources().map(|source| Lens::open(context, source)).collect::<Result<Vec<_>, _>>()?;
+        let meters = statistics::meters(context, job, &lenses)?;
         let portion = meters.iter().map(Meter::portion).max().unwrap_or(1);
         Ok(Self {
             index,
             job,
             units,
+            lenses,
             portion,
             meters: RwLock::new(meters),
             stats: RwLock::new(Vec::new()),
@@ -84,6 +90,25 @@ impl<'a> Run<'a> {
         range.clone().step_by(step).map(move |start| start..(start + step).min(range.end))
     }
 
+    /// A worker's memory for what views make.
+    pub(super) fn desks(&self) -> Vec<Desk> {
+        self.lenses.iter().map(|_| Desk::default()).collect()
+    }
+
+    /// A block of every source: models in order, then the base.
+    pub(super) fn chunks<'d>(
+        &self,
+        host: &Cpu,
+        block: &std::ops::Range<usize>,
+        desks: &'d mut [Desk],
+    ) -> Vec<Chunk<'d>>
+    where
+        'a: 'd,
+    {
+        let lenses = self.lenses.iter().zip(desks);
+        lenses.map(|(lens, desk)| lens.chunk(host, block.clone(), desk)).collect()
+    }
+
     /// In the first pass, brings a unit's inputs into memory.
     pub(super) fn prefetch<D: Device>(&self, context: &Context<'a, D>, range: std::ops::Range<usize>) {
         if self.passes.load(Ordering::Relaxed) == 0 {
@@ -96,31 +121,31 @@ impl<'a> Run<'a> {
     where
         dyn AnyOperator: RunsOn<D>,
     {
-        let (d, inputs) = (context.device, &context.plan.inputs);
+        let d = context.device;
         let range = self.range(unit);
         let size = self.job.dtype.size();
         let mut piece = context.sink.piece(self.index, (range.start * size) as u64, range.len() * size);
         let out = piece.bytes_mut();
         self.prefetch(context, range.clone());
         let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
-        let mut crcs: Vec<_> = self.job.sources().map(|_| checksum::running()).collect();
-        let mut models = Vec::with_capacity(self.job.models.len());
+        let mut crcs: Vec<_> = self.lenses.iter().map(|_| (checksum::running(), 0)).collect();
+        let mut desks = self.desks();
         let refuse = context.options.non_finite == NonFinite::Refuse;
         for block in self.blocks(d, range.clone()) {
-            models.clear();
-            for (source, crc) in self.job.sources().zip(&mut crcs) {
-                let chunk = source.chunk(inputs, block.clone());
-                crc.update(chunk.bytes);
-                if refuse && context.host.finite(chunk) == Finiteness::NonFinite {
+            let mut models = self.chunks(&context.host, &block, &mut desks);
+            for ((lens, (crc, len)), chunk) in self.lenses.iter().zip(&mut crcs).zip(&models) {
+                let bytes = lens.first_bytes(block.clone());
+                crc.update(bytes);
+                *len += bytes.len() as u64;
+                if refuse && context.host.finite(*chunk) == Finiteness::NonFinite {
                     self.check_intact(context)?;
-                    return Err(self.non_finite_input(context, source, block.start, chunk));
+                    return Err(self.non_finite_input(context, lens, block.start, *chunk));
                 }
-                models.push(chunk);
             }
             let base = self.job.base.and_then(|_| models.pop());
             let place = &mut out[(block.start - range.start) * size..(block.end - range.start) * size];
             match &self.job.work {
-                Work::Copy(source) => place.copy_from_slice(source.chunk(inputs, block.clone()).bytes),
+                Work::Copy(_) => place.copy_from_slice(models.first().map_or(&[], |chunk| chunk.bytes)),
                 Work::Merge(op) => {
                     let x = Block { models: &models, base, first: block.start as u64, stats: &stats };
                     let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(op.as_ref(), d, &x)?;
@@ -132,14 +157,8 @@ impl<'a> Run<'a> {
             }
         }
         self.check_intact(context)?;
-        let sums = crcs
-            .iter()
-            .zip(self.job.sources())
-            .map(|(crc, s)| (crc.finalize(), (range.len() * s.info(inputs).dtype.size()) as u64))
-            .collect();
-        locked(&self.seal).crcs[unit] = sums;
-        let read =
-            range.len() as u64 * self.job.sources().map(|s| s.info(inputs).dtype.size() as u64).sum::<u64>();
+        locked(&self.seal).crcs[unit] = crcs.iter().map(|(crc, len)| (crc.finalize(), *len)).collect();
+        let read = range.len() as u64 * self.lenses.iter().map(|l| l.info.dtype.size() as u64).sum::<u64>();
         self.report(context, read);
         Ok(piece)
     }
@@ -155,6 +174,6 @@ impl<'a> Run<'a> {
 
     pub(super) fn check_intact<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
         let inputs = &context.plan.inputs;
-        self.job.sources().try_for_each(|s| inputs[s.input].check_intact(s.info(inputs)))
+        self.job.sources().try_for_each(|s| inputs[s.input].check_intact(s.tensor))
     }
 }

@@ -5,13 +5,14 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::guess::guess;
+use super::lens::{Desk, Lens};
 use super::measure::{self, Meter, Tally, Wants};
 use super::run::{Context, Run};
 use super::search::{Precision, Search, Wanted};
 use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
 use crate::method::{Keep, Measured, Quantity, Stat, Vectors, divergences, importance, vectors};
-use crate::plan::{Job, Source, Work};
+use crate::plan::{Job, Work};
 use crate::problem::ExecError;
 
 /// Smaller tensors are counted whole, without a sample.
@@ -24,9 +25,13 @@ const SAMPLE: usize = 1 << 16;
 const SAMPLE_RUN: usize = 64;
 
 /// What a job must have measured, with guesses from samples.
-pub(super) fn meters<D: Device>(context: &Context<'_, D>, job: &Job) -> Result<Vec<Meter>, ExecError> {
+pub(super) fn meters<D: Device>(
+    context: &Context<'_, D>,
+    job: &Job,
+    lenses: &[Lens<'_>],
+) -> Result<Vec<Meter>, ExecError> {
     let Work::Merge(op) = &job.work else { return Ok(Vec::new()) };
-    let half = job.sources().all(|s| s.info(&context.plan.inputs).dtype.size() <= 2);
+    let half = lenses.iter().all(Lens::is_half);
     let stats = op.stats();
     let count = stats.iter().map(|stat| wanted(stat).len()).sum();
     let meter = |stat: Stat| {
@@ -37,7 +42,7 @@ pub(super) fn meters<D: Device>(context: &Context<'_, D>, job: &Job) -> Result<V
                 _ => Precision::Full,
             };
             let all = wanted(&stat);
-            let sample = if all.is_empty() { None } else { sample(context, job, *of)? };
+            let sample = if all.is_empty() { None } else { sample(context, job, lenses, *of)? };
             for wanted in all {
                 let guess = match &sample {
                     Some((values, len)) => {
@@ -88,17 +93,17 @@ impl<'a> Run<'a> {
         unit: usize,
         tallies: &mut [Tally],
     ) -> Result<(), ExecError> {
-        let (d, inputs) = (context.device, &context.plan.inputs);
+        let d = context.device;
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         let mut read = 0;
         self.prefetch(context, self.range(unit));
+        let mut desks = self.desks();
         for block in self.blocks(d, self.range(unit)) {
-            let base = match self.job.base {
-                Some(base) => Some(d.load(base.chunk(inputs, block.clone()))?),
+            let mut chunks = self.chunks(&context.host, &block, &mut desks);
+            let base = match self.job.base.and_then(|_| chunks.pop()) {
+                Some(base) => Some(d.load(base)?),
                 None => None,
             };
-            let chunks: Vec<Chunk<'_>> =
-                self.job.models.iter().map(|m| m.chunk(inputs, block.clone())).collect();
             let first = block.start as u64;
             for (meter, tally) in meters.iter().zip(tallies.iter_mut()) {
                 let wants = meter.wants();
@@ -182,14 +187,14 @@ impl<'a> Run<'a> {
         key: u32,
         mut n: u64,
     ) -> Result<u64, ExecError> {
-        let (d, inputs) = (context.device, &context.plan.inputs);
-        let values = |range: std::ops::Range<usize>| -> Result<D::Buf, ExecError> {
-            let base = match self.job.base {
-                Some(base) => d.load(base.chunk(inputs, range.clone()))?,
+        let d = context.device;
+        let mut desks = self.desks();
+        let mut values = |range: std::ops::Range<usize>| -> Result<D::Buf, ExecError> {
+            let mut models = self.chunks(&context.host, &range, &mut desks);
+            let base = match self.job.base.and_then(|_| models.pop()) {
+                Some(base) => d.load(base)?,
                 None => d.zeros(range.len())?,
             };
-            let models: Vec<Chunk<'_>> =
-                self.job.models.iter().map(|m| m.chunk(inputs, range.clone())).collect();
             quantity.of(d, &models, &base)
         };
         for block in self.blocks(d, self.range(unit)) {
@@ -217,27 +222,30 @@ impl<'a> Run<'a> {
 fn sample<D: Device>(
     context: &Context<'_, D>,
     job: &Job,
+    lenses: &[Lens<'_>],
     quantity: Quantity,
 ) -> Result<Option<(D::Buf, u64)>, ExecError> {
-    let (d, inputs, elements) = (context.device, &context.plan.inputs, job.elements());
-    let Some(base) = job.base else { return Ok(None) };
+    let (d, elements) = (context.device, job.elements());
+    let Some((base, models)) = lenses.split_last().filter(|_| job.base.is_some()) else { return Ok(None) };
     if elements <= SAMPLE_ABOVE || matches!(quantity, Quantity::Importance { .. }) {
         return Ok(None);
     }
     let runs = (elements / SAMPLE_SHARE).min(SAMPLE) / SAMPLE_RUN;
-    let gather = |source: Source| -> (DType, Vec<u8>) {
-        let mut bytes = Vec::new();
+    let gather = |lens: &Lens<'_>| -> (DType, Vec<u8>) {
+        let (mut bytes, mut dtype, mut desk) = (Vec::new(), lens.info.dtype, Desk::default());
         for run in 0..runs {
             let start = (run as u64 * (elements - SAMPLE_RUN) as u64 / runs as u64) as usize;
-            bytes.extend_from_slice(source.chunk(inputs, start..start + SAMPLE_RUN).bytes);
+            let chunk = lens.chunk(&context.host, start..start + SAMPLE_RUN, &mut desk);
+            dtype = chunk.dtype;
+            bytes.extend_from_slice(chunk.bytes);
         }
-        (source.info(inputs).dtype, bytes)
+        (dtype, bytes)
     };
     let (dtype, bytes) = gather(base);
     let base = d.load(Chunk { dtype, bytes: &bytes })?;
     let wanted = |i: usize| !matches!(quantity, Quantity::Delta(model) if model != i);
-    let models = job.models.iter().enumerate().map(|(i, source)| match wanted(i) {
-        true => gather(*source),
+    let models = models.iter().enumerate().map(|(i, lens)| match wanted(i) {
+        true => gather(lens),
         false => (DType::F32, Vec::new()),
     });
     let models: Vec<_> = models.collect();

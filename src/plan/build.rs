@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, DType};
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Reading, Recipe};
+use crate::view::Input;
 
 /// What can be said of a recipe that makes no sense as a whole: its method, and its models.
 pub(super) fn check_names(reading: &Reading, problems: &mut Problems) {
@@ -31,7 +32,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
     let (segments, numbering) = segment::segments(recipe, method, &inputs, &mut problems);
     // Shapes and names can only be compared between inputs that are there.
     let all_open = inputs.iter().all(Option::is_some);
-    let inputs: Vec<Checkpoint> = inputs.into_iter().flatten().collect();
+    let inputs: Vec<Input> = inputs.into_iter().flatten().collect();
     if !all_open || problems.has_errors() {
         return Err(problems);
     }
@@ -54,19 +55,15 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Prob
     };
     builder.jobs(&segments);
     let (jobs, used) = builder.finish(&mut problems);
-    let donor_checkpoint = &inputs[donor];
     config::compare(&inputs, donor, &mut problems);
-    let companions = companions::companions(donor_checkpoint, &mut problems);
+    let companions = companions::companions(&inputs[donor], &mut problems);
     if problems.has_errors() {
         return Err(problems);
     }
     warn_of_f64(&jobs, &inputs, &mut problems);
     let layout = Layout::new(&jobs, options.shard_size);
-    let config = config::config(
-        donor_checkpoint,
-        &jobs,
-        (numbering == Numbering::Anew).then_some(segments.as_slice()),
-    );
+    let config =
+        config::config(&inputs[donor], &jobs, (numbering == Numbering::Anew).then_some(segments.as_slice()));
     let left_out = left_out(&inputs, &used);
     let stamp = digest::stamp(&inputs);
     tracing::info!(method = method.name, tensors = jobs.len(), shards = layout.shards.len(), "planned");
@@ -126,11 +123,15 @@ fn output_dtype(recipe: &Recipe, options: &PlanOptions, problems: &mut Problems)
 fn open<'r>(
     models: impl Iterator<Item = &'r Located<ModelRef>>,
     problems: &mut Problems,
-) -> Vec<Option<Checkpoint>> {
+) -> Vec<Option<Input>> {
     let mut inputs = Vec::new();
     for model in models {
-        match Checkpoint::open(&model.value.path) {
-            Ok(checkpoint) => inputs.push(Some(checkpoint)),
+        let opened = Checkpoint::open(&model.value.path).and_then(|checkpoint| match model.value.grow {
+            Some(words) => Input::grown(checkpoint, words),
+            None => Ok(Input::plain(checkpoint)),
+        });
+        match opened {
+            Ok(input) => inputs.push(Some(input)),
             Err(found) => {
                 for problem in found.iter() {
                     let spot = problem.spot.clone().or_else(|| model.place.spot.clone());
@@ -143,7 +144,7 @@ fn open<'r>(
     inputs
 }
 
-fn warn_of_f64(jobs: &[Job], inputs: &[Checkpoint], problems: &mut Problems) {
+fn warn_of_f64(jobs: &[Job], inputs: &[Input], problems: &mut Problems) {
     let merged = jobs.iter().filter(|j| matches!(j.work, Work::Merge(_)));
     let count = merged.filter(|j| j.sources().any(|s| s.info(inputs).dtype == DType::F64)).count();
     if count > 0 {
@@ -155,7 +156,7 @@ fn warn_of_f64(jobs: &[Job], inputs: &[Checkpoint], problems: &mut Problems) {
 }
 
 /// Every tensor that no job reads. Of `models:` there is none but duplicates of a tie or an alias.
-fn left_out(inputs: &[Checkpoint], used: &BTreeSet<Source>) -> Vec<LeftOut> {
+fn left_out(inputs: &[Input], used: &BTreeSet<Source>) -> Vec<LeftOut> {
     let mut list = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         for (tensor, info) in input.tensors().iter().enumerate() {
@@ -169,6 +170,10 @@ fn left_out(inputs: &[Checkpoint], used: &BTreeSet<Source>) -> Vec<LeftOut> {
                 };
                 list.push(LeftOut { model: input.name().into(), tensor: info.name.clone(), why: why.into() });
             }
+        }
+        for dropped in input.dropped() {
+            let (tensor, why) = (dropped.tensor.clone(), dropped.why.to_owned());
+            list.push(LeftOut { model: input.name().into(), tensor, why });
         }
     }
     list

@@ -6,10 +6,11 @@ use super::params::Missing;
 use super::segment::Numbering;
 use super::{Job, Source};
 use crate::arch::Family;
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::DType;
 use crate::method::{Invalid, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::Recipe;
+use crate::view::Input;
 
 /// Problems of one kind that are listed one by one; what is beyond is counted.
 const LISTED: usize = 20;
@@ -18,7 +19,7 @@ const LISTED: usize = 20;
 pub(super) struct Builder<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static Method,
-    pub(super) inputs: &'a [Checkpoint],
+    pub(super) inputs: &'a [Input],
     pub(super) family: Family,
     pub(super) dtype: Option<DType>,
     pub(super) seed: u64,

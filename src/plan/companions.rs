@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::checkpoint::Checkpoint;
 use crate::problem::{Problem, Problems};
+use crate::view::Input;
 
 /// Names that loaders look for. `config.json` is not among them: it is rewritten.
 const NAMES: &[&str] = &[
@@ -38,7 +38,7 @@ pub struct Companion {
 
 /// The donor's files by well-known name, and the Python files that its configs' `auto_map` names.
 /// Code is never run; without it a model with custom code would not load.
-pub(super) fn companions(donor: &Checkpoint, problems: &mut Problems) -> Vec<Companion> {
+pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companion> {
     let folder = donor.folder();
     let mut found: Vec<Companion> = Vec::new();
     let mut add = |name: &str| {

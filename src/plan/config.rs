@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::Job;
 use super::segment::Segment;
-use crate::checkpoint::Checkpoint;
 use crate::problem::{Problem, Problems};
+use crate::view::Input;
 
 /// Keys that change what the weights mean; shapes alone do not show a difference in them.
 const MEANING: &[&str] = &[
@@ -28,7 +28,7 @@ const MEANING: &[&str] = &[
 const LAYER_COUNT: &[&str] = &["num_hidden_layers", "num_layers", "n_layer", "n_layers"];
 
 /// The donor's config with the dtype and, for slices, the layers of the output.
-pub(super) fn config(donor: &Checkpoint, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
+pub(super) fn config(donor: &Input, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
     let mut config = donor.config()?.clone();
     let floats = jobs.iter().map(|j| j.dtype).filter(|d| d.is_mergeable());
     // The type of most elements is what loaders ask for.
@@ -68,12 +68,14 @@ fn set_layers(config: &mut Value, slices: &[Segment<'_>]) {
 }
 
 /// Warns where an input's config gives its weights another meaning than the donor's does.
-pub(super) fn compare(inputs: &[Checkpoint], donor: usize, problems: &mut Problems) {
+pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
     let Some(reference) = inputs[donor].config() else { return };
     for (i, input) in inputs.iter().enumerate() {
         let Some(config) = input.config().filter(|_| i != donor) else { continue };
         for key in MEANING {
-            let (ours, theirs) = (reference.get(key), config.get(key));
+            // Without a factor, logits are not divided.
+            let none = (*key == "lm_head_normalization_factor").then(|| json!(1.0));
+            let (ours, theirs) = (reference.get(key).or(none.as_ref()), config.get(key).or(none.as_ref()));
             if ours != theirs && (ours.is_some() && theirs.is_some()) {
                 let show = |v: Option<&Value>| v.map(Value::to_string).unwrap_or_default();
                 problems.push(

@@ -5,19 +5,19 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use super::{Job, Layout, Work};
-use crate::checkpoint::Checkpoint;
 use crate::device::UNIT;
 use crate::method::Method;
 use crate::recipe::NonFinite;
+use crate::view::{Input, View};
 
 /// Changes whenever the same plan would give other bytes.
 const NUMBERS: &str = "growmerge numbers 1";
 
 /// Hex SHA-256 over the times at which the inputs were last changed. Not part of [`digest`], so that the
 /// same merge elsewhere has the same digest; but a merge is only resumed if its inputs are untouched.
-pub(super) fn stamp(inputs: &[Checkpoint]) -> String {
+pub(super) fn stamp(inputs: &[Input]) -> String {
     let mut hash = Fields(Sha256::new());
-    for file in inputs.iter().flat_map(Checkpoint::files) {
+    for file in inputs.iter().flat_map(Input::files) {
         let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         hash.number(changed.as_nanos() as u64);
     }
@@ -28,7 +28,7 @@ pub(super) fn stamp(inputs: &[Checkpoint]) -> String {
 /// lengths, but not their weights.
 pub(super) fn digest(
     method: &Method,
-    inputs: &[Checkpoint],
+    inputs: &[Input],
     jobs: &[Job],
     layout: &Layout,
     seed: u64,
@@ -36,7 +36,7 @@ pub(super) fn digest(
 ) -> String {
     let mut hash = Fields(Sha256::new());
     hash.text(NUMBERS).number(UNIT as u64).text(method.name).number(seed).text(&format!("{non_finite:?}"));
-    for file in inputs.iter().flat_map(Checkpoint::files) {
+    for file in inputs.iter().flat_map(Input::files) {
         hash.bytes(&file.header).number(file.len);
     }
     for job in jobs {
@@ -46,7 +46,11 @@ pub(super) fn digest(
             Work::Merge(_) => "merge",
         });
         for source in job.sources() {
-            hash.number(source.input as u64).text(&source.info(inputs).name);
+            hash.number(source.input as u64).text(&source.stored(inputs).name);
+            // With every number that the view has; plain sources hash as they did before there were views.
+            if let view @ View::Tiled(_) = inputs[source.input].view(source.tensor) {
+                hash.text(&format!("{view:?}"));
+            }
         }
         for args in std::iter::once(&job.global).chain(&job.per_model) {
             hash.text(&serde_json::to_string(args).unwrap_or_default());

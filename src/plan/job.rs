@@ -1,38 +1,34 @@
 //! A job: one tensor of the output, where its inputs are and what is done with them.
 
-use crate::checkpoint::{Checkpoint, DType, TensorInfo};
-use crate::device::{Chunk, LINE};
+use crate::checkpoint::{DType, TensorInfo};
+use crate::device::LINE;
 use crate::method::{AnyOperator, Args, Stat, Then};
+use crate::view::Input;
 
-/// A tensor of one of the plan's checkpoints.
+/// A tensor of one of the plan's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     /// Position in the plan's inputs.
     pub input: usize,
-    /// Position in that checkpoint's tensors.
+    /// Position among that input's tensors, as they are seen.
     pub tensor: usize,
 }
 
 impl Source {
-    /// The tensor's description.
-    pub fn info(self, inputs: &[Checkpoint]) -> &TensorInfo {
+    /// The tensor's description, as it is seen.
+    pub fn info(self, inputs: &[Input]) -> &TensorInfo {
         &inputs[self.input].tensors()[self.tensor]
     }
 
-    /// Some of its elements, as they lie in the file.
-    pub fn chunk(self, inputs: &[Checkpoint], elements: std::ops::Range<usize>) -> Chunk<'_> {
-        let info = self.info(inputs);
-        let size = info.dtype.size();
-        let bytes = inputs[self.input].bytes(info);
-        let bytes = bytes.get(elements.start * size..elements.end * size).unwrap_or_default();
-        Chunk { dtype: info.dtype, bytes }
+    /// The description of the stored tensor that it is made of.
+    pub fn stored(self, inputs: &[Input]) -> &TensorInfo {
+        let input = &inputs[self.input];
+        &input.stored()[input.origin(self.tensor)]
     }
 
-    /// Brings some of its elements into memory before they are used.
-    pub fn prefetch(self, inputs: &[Checkpoint], elements: std::ops::Range<usize>) {
-        let info = self.info(inputs);
-        let size = info.dtype.size();
-        inputs[self.input].prefetch(info, elements.start * size..elements.end * size);
+    /// Brings what some of its elements are made of into memory before they are used.
+    pub fn prefetch(self, inputs: &[Input], elements: std::ops::Range<usize>) {
+        inputs[self.input].prefetch(self.tensor, elements);
     }
 }
 
@@ -72,6 +68,11 @@ impl Job {
         self.shape.iter().product()
     }
 
+    /// Elements in a row: the last dimension. A vector is one row.
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1).max(1)
+    }
+
     /// Elements that are not parted when the tensor is cut into pieces: a line, or a row.
     pub fn grain(&self) -> usize {
         match &self.work {
@@ -90,9 +91,10 @@ impl Job {
         self.models.iter().copied().chain(self.base)
     }
 
-    /// Bytes of all sources.
-    pub fn input_bytes(&self, inputs: &[Checkpoint]) -> u64 {
-        self.sources().map(|s| s.info(inputs).range.end - s.info(inputs).range.start).sum()
+    /// Bytes of all sources, as they are seen.
+    pub fn input_bytes(&self, inputs: &[Input]) -> u64 {
+        let bytes = |info: &TensorInfo| (info.elements() * info.dtype.size()) as u64;
+        self.sources().map(|s| bytes(s.info(inputs))).sum()
     }
 
     /// How often the inputs are read, as a rule: once to merge, and for statistics before.

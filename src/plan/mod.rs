@@ -22,10 +22,11 @@ pub(crate) use digest::hex;
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::DType;
 use crate::method::Method;
 use crate::problem::Problems;
 use crate::recipe::{NonFinite, Reading, Recipe};
+use crate::view::Input;
 
 /// Choices that are not in the recipe.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ pub struct Plan {
     /// The method.
     pub method: &'static Method,
     /// Every model that is read, in the order of the recipe.
-    pub inputs: Vec<Checkpoint>,
+    pub inputs: Vec<Input>,
     /// Position in `inputs` of the base, if the recipe names one.
     pub base: Option<usize>,
     /// Position in `inputs` of the model that config and tokenizer are taken from.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Job, Plan, Work};
 use crate::method::{Arg, Args};
+use crate::recipe::Grow;
 
 fn values(args: &Args) -> String {
     let show = |value: Arg| match value {
@@ -31,10 +32,11 @@ impl Plan {
             let bytes: u64 = input.files().iter().map(|f| f.len).sum();
             let _ = writeln!(
                 text,
-                "  {}  {} tensors, {:.1} MB{role}{donor}",
+                "  {}  {} tensors, {:.1} MB{}{role}{donor}",
                 input.name(),
-                input.tensors().len(),
-                bytes as f64 / 1e6
+                input.stored().len(),
+                bytes as f64 / 1e6,
+                input.grow().map(grown).unwrap_or_default(),
             );
         }
         let _ = writeln!(text, "\noutput");
@@ -83,11 +85,13 @@ impl Plan {
                 values(&job.global)
             );
             for (i, source) in job.sources().enumerate() {
-                let info = source.info(&self.inputs);
+                let info = source.stored(&self.inputs);
                 let renamed = if info.name == job.name { String::new() } else { format!(" {}", info.name) };
+                let view = self.inputs[source.input].view(source.tensor).describe();
+                let view = view.map_or(String::new(), |view| format!("  ({view})"));
                 let base = if job.base == Some(source) { "base".into() } else { String::new() };
                 let args = job.per_model.get(i).map_or(base, values);
-                let _ = writeln!(text, "    {}{renamed}  {args}", self.inputs[source.input].name());
+                let _ = writeln!(text, "    {}{renamed}{view}  {args}", self.inputs[source.input].name());
             }
         }
         for left in &self.left_out {
@@ -103,11 +107,15 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(i, input)| {
-                json!({
+                let mut model = json!({
                     "model": input.name(), "base": self.base == Some(i), "donor": self.donor == i,
-                    "tensors": input.tensors().len(),
+                    "tensors": input.stored().len(),
                     "bytes": input.files().iter().map(|f| f.len).sum::<u64>(),
-                })
+                });
+                if let Some(grow) = input.grow() {
+                    model["grow"] = json!(grow);
+                }
+                model
             })
             .collect();
         let shards: Vec<Value> =
@@ -125,6 +133,19 @@ impl Plan {
     }
 }
 
+/// As in `, grown 2x (intermediate 3x, noise at 10 dB with seed 1, head untied)`.
+fn grown(grow: &Grow) -> String {
+    let mut more = Vec::new();
+    if grow.intermediate != grow.width {
+        more.push(format!("intermediate {}x", grow.intermediate));
+    }
+    more.extend(grow.noise.map(|n| format!("noise at {} dB with seed {}", n.snr.0, n.seed)));
+    more.extend(grow.head.map(|head| format!("head {}", head.word())));
+    more.extend(grow.factor.map(|factor| format!("factor {}", factor.0)));
+    let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+    format!(", grown {}x{more}", grow.width)
+}
+
 fn work(plan: &Plan, job: &Job) -> &'static str {
     match job.work {
         Work::Copy(_) => "copy",
@@ -137,10 +158,14 @@ fn tensor(plan: &Plan, job: &Job) -> Value {
         .sources()
         .enumerate()
         .map(|(i, source)| {
-            json!({
-                "model": plan.inputs[source.input].name(), "tensor": source.info(&plan.inputs).name,
+            let mut of = json!({
+                "model": plan.inputs[source.input].name(), "tensor": source.stored(&plan.inputs).name,
                 "base": job.base == Some(source), "parameters": job.per_model.get(i),
-            })
+            });
+            if let Some(view) = plan.inputs[source.input].view(source.tensor).describe() {
+                of["view"] = json!(view);
+            }
+            of
         })
         .collect();
     json!({

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use crate::arch::{Family, layer_count};
-use crate::checkpoint::Checkpoint;
 use crate::method::{Base, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{Assembly, Located, ModelRef, Place, Recipe, Settings};
+use crate::view::Input;
 
 /// One run of output layers.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ fn position(models: &[&Located<ModelRef>], model: &ModelRef) -> usize {
 pub(super) fn segments<'r>(
     recipe: &'r Recipe,
     method: &Method,
-    inputs: &[Option<Checkpoint>],
+    inputs: &[Option<Input>],
     problems: &mut Problems,
 ) -> (Vec<Segment<'r>>, Numbering) {
     let models = recipe.models();
@@ -122,13 +122,13 @@ pub(super) fn segments<'r>(
 }
 
 /// Layers of a checkpoint, judged by its tensors.
-pub(super) fn count_layers(checkpoint: &Checkpoint) -> usize {
-    layer_count(checkpoint.tensors().iter().map(|t| t.name.as_str()))
+pub(super) fn count_layers(input: &Input) -> usize {
+    layer_count(input.tensors().iter().map(|t| t.name.as_str()))
 }
 
 /// The architecture family that a checkpoint's config names.
-pub(super) fn family(checkpoint: &Checkpoint) -> Family {
-    Family::of(checkpoint.config().and_then(|c| c.get("model_type")).and_then(|t| t.as_str()))
+pub(super) fn family(input: &Input) -> Family {
+    Family::of(input.config().and_then(|c| c.get("model_type")).and_then(|t| t.as_str()))
 }
 
 /// Base and number of inputs against what the method takes.
@@ -172,7 +172,7 @@ fn check(segment: &Segment<'_>, method: &Method, recipe: &Recipe, place: &Place,
     }
 }
 
-fn same_layer_count(sources: &[SegmentSource<'_>], inputs: &[Option<Checkpoint>], problems: &mut Problems) {
+fn same_layer_count(sources: &[SegmentSource<'_>], inputs: &[Option<Input>], problems: &mut Problems) {
     let counts: Vec<(&str, usize)> =
         sources.iter().filter_map(|s| inputs[s.input].as_ref().map(|c| (c.name(), s.layers.len()))).collect();
     if counts.iter().any(|c| c.1 != counts[0].1) {

@@ -6,8 +6,9 @@ use super::Source;
 use super::builder::Builder;
 use super::segment::{Numbering, Segment};
 use crate::arch::{Position as Depth, Role};
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::DType;
 use crate::problem::Problem;
+use crate::view::Input;
 
 /// One tensor before its job exists: its name in the output and in each model of the segment.
 pub(super) struct Draft<'a> {
@@ -101,10 +102,10 @@ impl<'a> Builder<'a> {
         let mut tensors = Vec::new();
         let mut absent = Vec::new();
         for (i, source) in segment.sources.iter().enumerate() {
-            let checkpoint = &self.inputs[source.input];
-            let found = self.look_up(checkpoint, &of(i));
+            let input = &self.inputs[source.input];
+            let found = self.look_up(input, &of(i));
             if found.is_none() {
-                absent.push(checkpoint.name());
+                absent.push(input.name());
             }
             tensors.push(found);
         }
@@ -121,8 +122,8 @@ impl<'a> Builder<'a> {
     }
 
     /// A tensor by its name, by an alias, or by the tensor it is tied to.
-    fn look_up(&self, checkpoint: &Checkpoint, name: &str) -> Option<usize> {
-        let position = |name: &str| checkpoint.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
+    fn look_up(&self, input: &Input, name: &str) -> Option<usize> {
+        let position = |name: &str| input.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
         position(name)
             .or_else(|| self.family.aliases(name).iter().find_map(|alias| position(alias)))
             .or_else(|| self.family.tied(name).and_then(position))

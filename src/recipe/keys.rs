@@ -11,6 +11,10 @@ pub enum Level {
     Slice,
     /// In an entry of a slice's `sources`.
     Source,
+    /// In a model that is written as a mapping.
+    Reference,
+    /// In `grow`.
+    Grow,
     /// In a rule of a parameter.
     Rule,
 }
@@ -43,7 +47,7 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
     Key { level, name, status, doc }
 }
 
-use Level::{Model, Recipe, Rule, Slice, Source};
+use Level::{Grow, Model, Recipe, Reference, Rule, Slice, Source};
 use Status::{Later, NoEffect, Supported};
 
 /// All keys.
@@ -67,6 +71,7 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "tokenizer_source", Later, "whose vocabulary the output gets"),
     key(Recipe, "chat_template", Later, "chat template of the output"),
     key(Model, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
+    key(Model, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Model, "parameters", Supported, "parameters of this model"),
     key(Slice, "sources", Supported, "what is merged into these layers"),
     key(Slice, "base_model", Supported, "a base for this slice only"),
@@ -74,7 +79,21 @@ pub static KEYS: &[Key] = &[
     key(Slice, "residual_weight", NoEffect, "read by mergekit and never used"),
     key(Source, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Source, "layer_range", Supported, "[first, end): layers of that model, counted from 0"),
+    key(Source, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Source, "parameters", Supported, "parameters of this source"),
+    key(Reference, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
+    key(Reference, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
+    key(Grow, "width", Supported, "factor of the hidden size and of the number of heads"),
+    key(Grow, "intermediate", Supported, "factor of the intermediate size (default: width)"),
+    key(
+        Grow,
+        "noise_snr",
+        Supported,
+        "adds noise that cancels out: decibels below the weights (default: none)",
+    ),
+    key(Grow, "seed", Supported, "seed of the noise (default: 0)"),
+    key(Grow, "head", Supported, "what a tied head's factor becomes: norm (default), factor or untied"),
+    key(Grow, "factor", Supported, "with `head: factor`, the lm_head_normalization_factor to write"),
     key(Rule, "filter", Supported, "part of a tensor name, or `*`; the first rule that matches decides"),
     key(Rule, "value", Supported, "a number, or numbers spread over the layers"),
 ];

@@ -3,6 +3,7 @@
 //! [`Recipe::parse`] knows nothing of methods or checkpoints; it makes sure that every value is of the
 //! right kind and that nothing is ignored in silence. What the words mean is decided by the plan.
 
+mod grow;
 mod keys;
 mod model;
 mod node;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 
@@ -94,11 +96,13 @@ pub struct InputSlice {
     pub place: Place,
 }
 
-/// A model as a recipe names it: a local path.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// A model as a recipe names it: a local path, and what is done to the model while it is read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelRef {
     /// As written.
     pub path: String,
+    /// How it is widened, if it is.
+    pub grow: Option<Grow>,
 }
 
 impl fmt::Display for ModelRef {

@@ -1,11 +1,12 @@
-//! How a recipe names a model: a path, or mergekit's mappings as far as they say no more than a path.
+//! How a recipe names a model: a path, or mergekit's mappings as far as they say no more than a path and
+//! how the model is grown.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::node::{Node, Yaml};
 use super::reader::{Entries, Reader, join};
-use super::{Located, ModelRef};
+use super::{Grow, Located, ModelRef};
 
 impl Reader<'_> {
     pub(super) fn required_model(
@@ -14,13 +15,32 @@ impl Reader<'_> {
         node: &Node,
         path: &str,
     ) -> Option<Located<ModelRef>> {
-        match entries.given("model") {
-            Some(model) => self.model(model, &join(path, "model")),
-            None => {
-                self.error(path, node, "`model` is missing");
-                None
-            }
+        let Some(model) = entries.given("model") else {
+            self.error(path, node, "`model` is missing");
+            return None;
+        };
+        let grow = entries.given("grow").map(|node| (node, self.grow(node, &join(path, "grow"))));
+        let model = self.model(model, &join(path, "model"));
+        match grow {
+            None => model,
+            Some((node, grow)) => self.grown(model?, grow?, node, &join(path, "grow")),
         }
+    }
+
+    /// The model with its growth.
+    fn grown(
+        &mut self,
+        mut model: Located<ModelRef>,
+        grow: Grow,
+        node: &Node,
+        path: &str,
+    ) -> Option<Located<ModelRef>> {
+        if model.value.grow.is_some() {
+            self.error(path, node, "`grow` is given twice for this model");
+            return None;
+        }
+        model.value.grow = Some(grow);
+        Some(model)
     }
 
     /// A path, or mergekit's mapping forms as far as they say no more than a path.
@@ -54,7 +74,7 @@ impl Reader<'_> {
                 }
             }
         }
-        let model = Located { value: ModelRef { path: text }, place: self.place(path, node) };
+        let model = Located { value: ModelRef { path: text, grow: None }, place: self.place(path, node) };
         self.models.push(model.clone());
         Some(model)
     }
@@ -65,13 +85,14 @@ impl Reader<'_> {
         node: &Node,
         path: &str,
     ) -> Option<Located<ModelRef>> {
-        let mut found = None;
+        let (mut found, mut grow) = (None, None);
         for (key, value) in map {
             let Yaml::Text(key_text) = &key.yaml else { continue };
             let below = join(path, key_text);
             match (key_text.as_str(), &value.yaml) {
                 (_, Yaml::Null) => {}
                 ("model" | "path", _) => found = self.model(value, &below),
+                ("grow", _) => grow = Some((value, self.grow(value, &below)?)),
                 ("lora" | "revision" | "override_architecture", _) => {
                     self.hinted(
                         &below,
@@ -87,7 +108,10 @@ impl Reader<'_> {
         if found.is_none() && !self.problems.has_errors() {
             self.error(path, node, "must be a path");
         }
-        found
+        match (found, grow) {
+            (Some(model), Some((value, grow))) => self.grown(model, grow, value, &join(path, "grow")),
+            (found, _) => found,
+        }
     }
 
     /// mergekit collapses a model that is listed twice into one and drops parameters.

@@ -17,7 +17,8 @@ pub(super) fn card(plan: &Plan) -> String {
             context! {
                 name => input.name(),
                 base => plan.base == Some(i),
-                parameters => input.tensors().iter().map(|t| t.elements() as u64).sum::<u64>(),
+                parameters => input.stored().iter().map(|t| t.elements() as u64).sum::<u64>(),
+                grown => input.grow().map(|g| format!(", grown {}x", g.width)).unwrap_or_default(),
                 hub => is_hub_name(input.name()),
             }
         })

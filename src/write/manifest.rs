@@ -33,6 +33,9 @@ pub struct InputModel {
     pub model: String,
     /// Whether it is the base.
     pub base: bool,
+    /// How it was widened while it was read, if it was: the words of the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grow: Option<Value>,
     /// Its weight files.
     pub files: Vec<InputFile>,
 }
@@ -98,7 +101,10 @@ pub struct SourceTensor {
     pub model: String,
     /// The tensor's name there.
     pub tensor: String,
-    /// CRC-64/NVME of its bytes as they were merged.
+    /// What the merge saw of it, if not the tensor as it is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
+    /// CRC-64/NVME of its stored bytes as they were merged.
     pub crc64nvme: String,
     /// Parameters of the model for this tensor.
     #[serde(default, skip_serializing_if = "Value::is_null")]

@@ -2,5 +2,6 @@
 //! pretraining of it in one language at a time.
 
 pub mod data;
+pub mod grow;
 pub mod tokenizer;
 pub mod train;

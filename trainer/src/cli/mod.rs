@@ -1,5 +1,8 @@
 //! The command line: one file for each subcommand, its doc comment being the help.
 
+mod convert;
+mod grow;
+mod growing;
 mod tokenizer;
 mod train;
 
@@ -22,11 +25,12 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Tokenizer(tokenizer::Args),
+    Grow(grow::Args),
+    Convert(convert::Args),
     Train(train::Args),
 }
 
 /// How a command ended, other than by failing.
-#[allow(dead_code)]
 enum Outcome {
     Done,
     CheckFailed,
@@ -36,6 +40,8 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome: anyhow::Result<Outcome> = match cli.command {
         Command::Tokenizer(args) => tokenizer::run(&args),
+        Command::Grow(args) => grow::run(&args),
+        Command::Convert(args) => convert::run(&args),
         Command::Train(args) => train::run(&args),
     };
     match outcome {
