@@ -109,12 +109,6 @@ proptest! {
     fn merges_are_those_of_the_definition(
         lines in proptest::collection::vec("[a-e]{1,9}( [a-e]{1,9}){0,7}", 8..40), more in 1usize..30,
     ) {
-        // Runs of one letter overlap with themselves; their pairs are counted in another way there.
-        let lines: Vec<String> = lines.into_iter().map(|line| {
-            let mut chars: Vec<char> = line.chars().collect();
-            chars.dedup();
-            chars.into_iter().collect()
-        }).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.txt");
         std::fs::write(&path, lines.join("\n")).unwrap();
