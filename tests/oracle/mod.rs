@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod decoder;
+pub mod hypercloning;
 pub mod sce;
 pub mod sphere;
 
