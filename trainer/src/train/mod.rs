@@ -4,6 +4,7 @@
 //! [`Corpus`](crate::data::Corpus), measures, and keeps what a continuation needs.
 
 pub mod config;
+mod curves;
 mod divergence;
 pub(crate) mod files;
 mod initial;
