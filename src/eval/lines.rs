@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ruzstd::decoding::StreamingDecoder;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Problems};
 
 /// Bytes of the longest line: a packed file may hold far more than memory.
 const LONGEST: u64 = 1 << 30;
@@ -24,7 +24,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Opens a file; its name says how it is packed.
-    pub(super) fn open(path: &Path) -> Result<Self, Problem> {
+    pub(super) fn open(path: &Path) -> Result<Self, Problems> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|e| unreadable(&name, &e))?;
         let reader: Box<dyn BufRead + Send> = match path.extension().and_then(|e| e.to_str()) {
@@ -45,7 +45,7 @@ impl Lines {
         format!("{}:{}", self.name, self.number)
     }
 
-    fn read(&mut self, reader: &mut dyn BufRead) -> Result<Option<String>, Problem> {
+    fn read(&mut self, reader: &mut dyn BufRead) -> Result<Option<String>, Problems> {
         let mut bytes = Vec::new();
         let read = reader.take(LONGEST + 1).read_until(b'\n', &mut bytes);
         let read = read.map_err(|e| unreadable(&self.name, &e))?;
@@ -54,7 +54,8 @@ impl Lines {
         }
         self.number += 1;
         if read as u64 > LONGEST {
-            return Err(Problem::error(self.at(), format!("the line has more than {LONGEST} bytes")));
+            let what = format!("the line has more than {LONGEST} bytes");
+            return Err(Problem::error(self.at(), what).into());
         }
         let mut line = String::from_utf8(bytes).map_err(|e| self.not_utf8(&e))?;
         if self.number == 1 && line.starts_with('\u{feff}') {
@@ -64,16 +65,16 @@ impl Lines {
         Ok(Some(line))
     }
 
-    fn not_utf8(&self, error: &std::string::FromUtf8Error) -> Problem {
+    fn not_utf8(&self, error: &std::string::FromUtf8Error) -> Problems {
         let good = error.utf8_error().valid_up_to();
         let byte = error.as_bytes().get(good).copied().unwrap_or_default();
         let what = format!("is not UTF-8: byte {byte:#04x} at {}", self.offset + good);
-        Problem::error(self.at(), what).hint("convert the file first, for instance with iconv")
+        Problem::error(self.at(), what).hint("convert the file first, for instance with iconv").into()
     }
 }
 
 impl Iterator for Lines {
-    type Item = Result<String, Problem>;
+    type Item = Result<String, Problems>;
 
     /// A file that cannot be read, or is no text, ends with the problem.
     fn next(&mut self) -> Option<Self::Item> {
@@ -92,8 +93,8 @@ impl fmt::Debug for Lines {
     }
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Problem {
-    Problem::error(name, format!("cannot read: {error}"))
+fn unreadable(name: &str, error: &io::Error) -> Problems {
+    Problem::error(name, format!("cannot read: {error}")).into()
 }
 
 /// A `.zst` file: frames, one after another.

@@ -63,7 +63,7 @@ impl Text {
             bytes += document.as_ref().map_or(0, |d| d.len() as u64);
             Some(if bytes > MOST { Err(too_much(&name)) } else { document })
         });
-        let documents = each(bounded, |document| Ok(document?))?;
+        let documents = each(bounded, |document| document)?;
         if documents.is_empty() {
             return Err(Problem::error(name, "the text is empty").into());
         }
@@ -112,8 +112,8 @@ pub fn folder(folder: &Path) -> Result<Vec<(String, PathBuf)>, Problems> {
 
 /// The documents of a file, one after another: a file may be larger than memory.
 ///
-/// Documents lose white space at their ends; blank ones are none. A line that is wrong is a [`Problem`], after
-/// which the next line can be asked for.
+/// Documents lose white space at their ends; blank ones are none. A line that is wrong is a problem, after which
+/// the next line can be asked for.
 #[derive(Debug)]
 pub struct Documents {
     lines: Lines,
@@ -133,7 +133,7 @@ impl Documents {
     ///
     /// # Errors
     /// If it cannot be opened.
-    pub fn open(path: &Path, reading: &Reading) -> Result<Self, Problem> {
+    pub fn open(path: &Path, reading: &Reading) -> Result<Self, Problems> {
         let shape = match is_jsonl(path) {
             true => Shape::Field(reading.field.clone()),
             false => Shape::Split(reading.split),
@@ -142,7 +142,7 @@ impl Documents {
     }
 
     /// Lines up to a blank one, without that and those before.
-    fn paragraph(&mut self) -> Option<Result<String, Problem>> {
+    fn paragraph(&mut self) -> Option<Result<String, Problems>> {
         let mut paragraph = String::new();
         loop {
             match self.lines.next() {
@@ -160,7 +160,7 @@ impl Documents {
         }
     }
 
-    fn whole(&mut self) -> Option<Result<String, Problem>> {
+    fn whole(&mut self) -> Option<Result<String, Problems>> {
         let mut all = String::new();
         for line in self.lines.by_ref() {
             match line {
@@ -177,7 +177,7 @@ impl Documents {
 }
 
 impl Iterator for Documents {
-    type Item = Result<String, Problem>;
+    type Item = Result<String, Problems>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match &self.shape {
@@ -215,26 +215,26 @@ pub(super) fn json_lines(path: &Path) -> Result<Vec<(String, Value)>, Problems> 
             }
         }
     });
-    each(parsed, |value| Ok(value?))
+    each(parsed, |line| line)
 }
 
-fn parse(at: String, line: &str) -> Result<(String, Value), Problem> {
+fn parse(at: String, line: &str) -> Result<(String, Value), Problems> {
     match serde_json::from_str(line) {
         Ok(value) => Ok((at, value)),
-        Err(e) => Err(Problem::error(at, format!("is not JSON: {e}"))),
+        Err(e) => Err(Problem::error(at, format!("is not JSON: {e}")).into()),
     }
 }
 
 /// The text in a field of a line's object.
-fn field(at: String, value: &Value, field: &str) -> Result<String, Problem> {
+fn field(at: String, value: &Value, field: &str) -> Result<String, Problems> {
     let Some(object) = value.as_object() else {
-        return Err(Problem::error(at, "is not a JSON object"));
+        return Err(Problem::error(at, "is not a JSON object").into());
     };
     let Some(text) = object.get(field).and_then(Value::as_str) else {
         let known = object.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let problem = Problem::error(at, format!("has no text in field `{field}`"));
-        let hint = format!("its fields are: {known}; choose one with --field");
-        return Err(if known.is_empty() { problem } else { problem.hint(hint) });
+        let hint = format!("its fields are: {known}; choose one as `field`");
+        return Err(if known.is_empty() { problem } else { problem.hint(hint) }.into());
     };
     Ok(text.to_owned())
 }
@@ -264,8 +264,9 @@ fn is_jsonl(path: &Path) -> bool {
     plain.ends_with(".jsonl") || plain.ends_with(".json")
 }
 
-fn too_much(name: &str) -> Problem {
-    Problem::error(name, format!("the text has more than {MOST} bytes")).hint("measure a part of it")
+fn too_much(name: &str) -> Problems {
+    let problem = Problem::error(name, format!("the text has more than {MOST} bytes"));
+    problem.hint("measure a part of it").into()
 }
 
 #[cfg(test)]

@@ -177,11 +177,11 @@ impl Tokenizer {
         texts.par_iter().map(one).collect()
     }
 
-    fn check(&self, ids: &[u32], vocab: usize) -> Result<(), Problem> {
+    fn check(&self, ids: &[u32], vocab: usize) -> Result<(), Problems> {
         let Some(id) = ids.iter().find(|id| **id as usize >= vocab) else { return Ok(()) };
         let token = self.inner.id_to_token(*id).unwrap_or_default();
         let what = format!("token `{token}` has id {id}, but the embedding has {vocab} rows");
-        Err(Problem::error(self.name(), what).hint("tokenizer and weights are of two models"))
+        Err(Problem::error(self.name(), what).hint("tokenizer and weights are of two models").into())
     }
 }
 

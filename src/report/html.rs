@@ -1,11 +1,12 @@
 //! One page with everything in it, pictures included: no script, nothing loaded from elsewhere.
 
 use super::junit::escape;
+use super::page::{Part, page};
 use super::svg::{Bar, bars};
 use super::{Report, Table, sections};
 use crate::problem::Problems;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+pub(super) const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
 color:#222;background:#fff}table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .7rem;text-align:left;\
 border-bottom:1px solid #ddd}.n{text-align:right;font-variant-numeric:tabular-nums}tr.fail{background:#fdecea}\
 svg{width:100%;font:13px system-ui,sans-serif}svg text{fill:currentColor}.grid{stroke:#ddd}.whisker{stroke:#222;\
@@ -17,24 +18,19 @@ tr.fail{background:#4a1f1b}.grid{stroke:#444}.whisker{stroke:#eee}}";
 /// # Errors
 /// Where differences cannot be paired.
 pub fn html(title: &str, report: &Report<'_>) -> Result<String, Problems> {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{0}</title>\n<style>{STYLE}</style>\n<h1>{0}</h1>\n",
-        escape(title)
-    );
-    page += &picture(report);
+    let mut parts = vec![Part::Picture(picture(report))];
     for (heading, rules, table) in sections(report)? {
-        page += &format!("<h2>{}</h2>\n", escape(&heading));
+        parts.push(Part::Heading(heading));
         if !rules.is_empty() {
-            page += &format!("<p>{}</p>\n", escape(&rules));
+            parts.push(Part::Text(rules));
         }
-        page += &rows(&table);
+        parts.push(Part::Table(table));
     }
-    page += &format!(
-        "<p>growmerge {}. ± is a standard error; whiskers span two of them to either side.</p>\n</html>\n",
+    parts.push(Part::Text(format!(
+        "growmerge {}. ± is a standard error; whiskers span two of them to either side.",
         env!("CARGO_PKG_VERSION")
-    );
-    Ok(page)
+    )));
+    Ok(page(title, &parts))
 }
 
 /// Bits per byte of all models by language; of a check, baseline beside now.
@@ -62,7 +58,8 @@ fn picture(report: &Report<'_>) -> String {
     bars(&series, &groups, "bits/byte")
 }
 
-fn rows(table: &Table) -> String {
+/// A table's element.
+pub(super) fn rows(table: &Table) -> String {
     let class = |column: usize| if table.header[column].starts_with('>') { " class=\"n\"" } else { "" };
     let line = |tag: &str, cells: &[String], of_row: &str| {
         let cells: String = cells

@@ -20,7 +20,8 @@ pub fn markdown(report: &Report<'_>) -> Result<String, Problems> {
     Ok(text)
 }
 
-fn rows(table: &Table) -> String {
+/// A table's lines.
+pub(super) fn rows(table: &Table) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let names = table.header.iter().map(|h| escape(h.trim_start_matches('>'))).collect();
     let rules = table.header.iter().map(|h| if h.starts_with('>') { "---:" } else { "---" }.to_owned());
@@ -32,7 +33,7 @@ fn rows(table: &Table) -> String {
 }
 
 /// Names are the user's: nothing in them may end a cell or begin markup.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {

@@ -4,13 +4,15 @@ mod html;
 mod json;
 mod junit;
 mod markdown;
-mod svg;
+mod page;
+pub mod svg;
 mod tables;
 
 pub use html::html;
 pub use json::json;
 pub use junit::junit;
 pub use markdown::markdown;
+pub use page::{Part, page, text};
 pub use tables::{Table, comparison, measured, pairs, verdicts};
 
 use crate::eval::{Evaluation, Verdict};

@@ -13,7 +13,8 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(header: &[&str], rows: Vec<Vec<String>>) -> Self {
+    /// From names of columns and cells.
+    pub fn new(header: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { header: header.iter().map(|h| (*h).to_owned()).collect(), rows }
     }
 }

@@ -1,6 +1,7 @@
 //! Checkpoints made on the spot, and merges run on them.
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
+pub mod decoders;
 pub mod toy;
 
 use std::collections::BTreeMap;

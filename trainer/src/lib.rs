@@ -3,4 +3,5 @@
 
 pub mod data;
 pub mod grow;
+pub mod tokenizer;
 pub mod train;

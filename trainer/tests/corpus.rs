@@ -19,7 +19,13 @@ fn source(name: &str, text: &Path, portion: Portion) -> Source {
 }
 
 fn mixture(sources: Vec<Source>) -> Mixture {
-    Mixture { sources, max_epochs: 1e9, sampling: Sampling::Weights, documents: Split::Line }
+    Mixture {
+        sources,
+        max_epochs: 1e9,
+        sampling: Sampling::Weights,
+        documents: Split::Line,
+        field: "text".into(),
+    }
 }
 
 fn open(mixture: &Mixture, len: usize, run: u64, seed: u64, cache: &Path) -> Result<Corpus, Error> {
@@ -198,8 +204,10 @@ fn shards_are_kept_and_damaged_ones_made_again() {
     }
     // Another text, another shard; the old one stays.
     std::fs::write(&text, "Another text. ".repeat(50)).unwrap();
-    open(&mixture, 8, 20, 1, &cache).unwrap();
+    let other = open(&mixture, 8, 20, 1, &cache).unwrap();
     assert_eq!(shards().len(), 2);
+    assert_eq!(corpus.sha256().len(), 64);
+    assert_ne!(other.sha256(), corpus.sha256());
 }
 
 #[test]

@@ -70,8 +70,10 @@ fn carry_out(
     train::run(run, out, &options, &After { steps, seen: AtomicU64::new(0), cancel: &cancel })
 }
 
-/// What must not depend on how a run went: steps without their times, and measurements.
-fn outcome(out: &Path) -> (Vec<(u64, f64, f64)>, Vec<Line>, Vec<u8>) {
+/// What must not depend on how a run went: steps without their times, measurements, weights.
+type Outcome = (Vec<(u64, f64, f64)>, Vec<Line>, Vec<u8>);
+
+fn outcome(out: &Path) -> Outcome {
     let lines = read_metrics(&out.join("metrics.jsonl")).unwrap();
     let steps = lines.iter().filter_map(|l| match l {
         Line::Step { step, loss, gradient_norm, .. } => Some((*step, *loss, *gradient_norm)),

@@ -3,6 +3,7 @@
 mod convert;
 mod grow;
 mod growing;
+mod tokenizer;
 mod train;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Tokenizer(tokenizer::Args),
     Grow(grow::Args),
     Convert(convert::Args),
     Train(train::Args),
@@ -37,6 +39,7 @@ enum Outcome {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome: anyhow::Result<Outcome> = match cli.command {
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Grow(args) => grow::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Train(args) => train::run(&args),

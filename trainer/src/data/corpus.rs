@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use growmerge::device::philox;
-use growmerge::eval::{Start, Tokenizer};
+use growmerge::eval::{Reading, Start, Tokenizer};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 
 use super::interleaving::{Interleaving, Turn};
@@ -70,7 +70,8 @@ impl Corpus {
         let (Some(opened), Some(end), false) = (opened, end, problems.has_errors()) else {
             return Err(problems.into());
         };
-        let rules = Rules { tokenizer: &opened, end, vocab: vocab_size, split: mixture.documents, cache };
+        let reading = Reading { split: mixture.documents, field: mixture.field.clone() };
+        let rules = Rules { tokenizer: &opened, end, vocab: vocab_size, reading, cache };
         let mut shards = Vec::new();
         let mut warnings = Problems::new();
         for source in &mixture.sources {
@@ -96,40 +97,12 @@ impl Corpus {
         if problems.has_errors() {
             return Err(problems.into());
         }
-        let chunks = |shard: &Shard| shard.len() / sequence_len as u64;
-        let most: Vec<f64> = shards.iter().map(|s| chunks(s) as f64 * mixture.max_epochs).collect();
-        let quotas = quotas(mixture, sequences_in_run, &most);
-        let shares: Vec<Share> = mixture
-            .sources
-            .iter()
-            .zip(&shards)
-            .zip(&quotas)
-            .map(|((source, shard), sequences)| Share {
-                name: source.name.clone(),
-                tokens: shard.len(),
-                sequences: *sequences,
-                epochs: *sequences as f64 / chunks(shard) as f64,
-            })
-            .collect();
-        for (share, most) in shares.iter().zip(most) {
-            // Shares of a run are whole sequences: what is less than one too many was rounded.
-            if share.sequences as f64 >= most + 1.0 {
-                let what = format!("the run needs {:.2} epochs of `{}`", share.epochs, share.name);
-                let hint = format!(
-                    "max_epochs allows {}: add text, shorten the run, or give it a smaller share",
-                    mixture.max_epochs
-                );
-                problems.push(Problem::error(at(&share.name), what).hint(hint));
-            }
-            if share.sequences == 0 {
-                let what = format!("the share of `{}` is too small for a single sequence", share.name);
-                warnings.push(Problem::warning(at(&share.name), what));
-            }
-        }
+        let shares = divide(mixture, &shards, sequence_len, sequences_in_run);
+        check(&shares, mixture.max_epochs, &mut problems, &mut warnings);
         if problems.has_errors() {
             return Err(problems.into());
         }
-        let interleaving = Interleaving::new(quotas);
+        let interleaving = Interleaving::new(shares.iter().map(|s| s.sequences).collect());
         Ok(Self { shards, shares, interleaving, sequence: sequence_len, seed, warnings })
     }
 
@@ -162,20 +135,56 @@ impl Corpus {
         self.interleaving.len()
     }
 
-    /// Of texts and tokenizer: with the mixture, the seed and the sequence's length it decides every sequence.
-    pub fn sha256(&self) -> String {
-        let names: Vec<String> = self.shards.iter().map(Shard::name).collect();
-        growmerge::write::sha256_hex(names.join("\n").as_bytes())
-    }
-
     /// What is read of each text, in the mixture's order.
     pub fn shares(&self) -> &[Share] {
         &self.shares
     }
 
+    /// SHA-256 over the tokens of all texts, in lower-case hex: with the run's description it tells what is read.
+    pub fn sha256(&self) -> String {
+        let all: Vec<&str> = self.shards.iter().map(Shard::sha256).collect();
+        growmerge::write::sha256_hex(all.join("\n").as_bytes())
+    }
+
     /// What the user should know: damaged shards that were made again, shares that are nothing.
     pub fn warnings(&self) -> &Problems {
         &self.warnings
+    }
+}
+
+/// How many sequences each text gives, and how often that is all of it.
+fn divide(mixture: &Mixture, shards: &[Shard], sequence: usize, run: u64) -> Vec<Share> {
+    let chunks: Vec<f64> = shards.iter().map(|s| (s.len() / sequence as u64) as f64).collect();
+    let most: Vec<f64> = chunks.iter().map(|c| c * mixture.max_epochs).collect();
+    let quotas = quotas(mixture, run, &most);
+    let texts = mixture.sources.iter().zip(shards).zip(&chunks).zip(quotas);
+    texts
+        .map(|(((source, shard), chunks), sequences)| Share {
+            name: source.name.clone(),
+            tokens: shard.len(),
+            sequences,
+            epochs: sequences as f64 / chunks,
+        })
+        .collect()
+}
+
+/// No text is read too often, or never.
+fn check(shares: &[Share], max_epochs: f64, problems: &mut Problems, warnings: &mut Problems) {
+    for share in shares {
+        if share.sequences == 0 {
+            let what = format!("the share of `{}` is too small for a single sequence", share.name);
+            warnings.push(Problem::warning(at(&share.name), what));
+            continue;
+        }
+        // Shares are whole sequences: less than one too many was rounded.
+        let one_less = share.epochs * (share.sequences - 1) as f64 / share.sequences as f64;
+        if one_less >= max_epochs {
+            let what = format!("the run needs {:.2} epochs of `{}`", share.epochs, share.name);
+            let hint = format!(
+                "max_epochs allows {max_epochs}: add text, shorten the run, or give it a smaller share"
+            );
+            problems.push(Problem::error(at(&share.name), what).hint(hint));
+        }
     }
 }
 

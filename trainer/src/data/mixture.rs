@@ -22,6 +22,9 @@ pub struct Mixture {
     /// What a document of a `.txt` file is; each is followed by the tokenizer's end token.
     #[serde(default = "default_documents")]
     pub documents: Split,
+    /// The field of a `.jsonl` line that is the document.
+    #[serde(default = "default_field")]
+    pub field: String,
 }
 
 /// One text, and its share.
@@ -30,7 +33,7 @@ pub struct Mixture {
 pub struct Source {
     /// What it is called in plans, reports and messages; the order of its chunks depends on it too.
     pub name: String,
-    /// `.txt`, or `.jsonl` with the field `text`; also packed (`.gz`, `.zst`). One after another they are one text.
+    /// `.txt` or `.jsonl`, also packed (`.gz`, `.zst`). One after another they are one text.
     pub text: Vec<PathBuf>,
     /// How much of the run it is.
     pub portion: Portion,
@@ -159,6 +162,10 @@ fn default_documents() -> Split {
     Split::Line
 }
 
+fn default_field() -> String {
+    "text".into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,8 +181,7 @@ mod tests {
         assert_eq!(mixture.sources[0].portion, Portion::Weight(1.0));
         assert_eq!(mixture.check(), Ok(()));
         let printed = serde_yaml::to_string(&mixture).unwrap();
-        for line in ["weight: 1.0", "replay: 0.02", "max_epochs: 4.0", "sampling: weights", "documents: line"]
-        {
+        for line in ["weight: 1.0", "replay: 0.02", "max_epochs: 4.0", "sampling: weights", "field: text"] {
             assert!(printed.contains(line), "{printed}");
         }
         assert!(!printed.contains("null"), "{printed}");

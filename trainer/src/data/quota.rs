@@ -78,7 +78,7 @@ mod tests {
             portion: *portion,
         };
         let sources = portions.iter().enumerate().map(source).collect();
-        Mixture { sources, max_epochs: 1.0, sampling, documents: Split::Line }
+        Mixture { sources, max_epochs: 1.0, sampling, documents: Split::Line, field: "text".into() }
     }
 
     #[test]

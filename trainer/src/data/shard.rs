@@ -9,7 +9,7 @@ use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use growmerge::checkpoint::{Checkpoint, DType, TensorInfo};
-use growmerge::eval::{Documents, Reading, Split, Tokenizer};
+use growmerge::eval::{Documents, Reading, Tokenizer};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ pub(super) struct Rules<'a> {
     pub(super) end: u32,
     /// Ids are below this.
     pub(super) vocab: usize,
-    pub(super) split: Split,
+    pub(super) reading: Reading,
     pub(super) cache: &'a Path,
 }
 
@@ -30,6 +30,7 @@ pub(super) struct Rules<'a> {
 pub(super) struct Shard {
     file: Checkpoint,
     tensor: TensorInfo,
+    sha256: String,
 }
 
 /// Bytes of text that are encoded at once, on all threads.
@@ -66,10 +67,9 @@ impl Shard {
         Ok((shard, warning))
     }
 
-    /// Says what decided its contents: text, tokenizer and rules.
-    pub(super) fn name(&self) -> String {
-        let file = self.file.files().first().and_then(|f| f.path.file_stem());
-        file.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    /// Of the tokens.
+    pub(super) fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Number of tokens.
@@ -99,7 +99,7 @@ impl Shard {
         let header: serde_json::Value = serde_json::from_slice(header).map_err(|_| damaged)?;
         let found = growmerge::write::sha256_hex(file.bytes(&tensor));
         let intact = header["__metadata__"]["sha256"] == found.as_str() && tensor.elements() > 0;
-        if intact { Ok(Self { file, tensor }) } else { Err(damaged.into()) }
+        if intact { Ok(Self { file, tensor, sha256: found }) } else { Err(damaged.into()) }
     }
 }
 
@@ -113,7 +113,7 @@ impl Rules<'_> {
 fn digest(text: &[PathBuf], rules: &Rules<'_>) -> Result<String, Error> {
     let mut problems = Problems::new();
     let mut about = format!("growmerge tokens 1\n{}\n", rules.tokenizer.sha256());
-    about.push_str(&format!("{:?} {} {}\n", rules.split, rules.end, rules.vocab));
+    about.push_str(&format!("{:?} {} {}\n", rules.reading, rules.end, rules.vocab));
     for path in text {
         match sha256(path) {
             Ok(sum) => about.push_str(&format!("{sum} {}\n", kind(path))),
@@ -175,8 +175,7 @@ fn write(text: &[PathBuf], rules: &Rules<'_>, path: &Path) -> Result<(), Error> 
 
 /// Adds the documents of a file, each followed by the end token.
 fn tokenize(path: &Path, rules: &Rules<'_>, shard: &mut Writer<'_>) -> Result<(), Error> {
-    let reading = Reading { split: rules.split, field: "text".into() };
-    let mut documents = Documents::open(path, &reading)?;
+    let mut documents = Documents::open(path, &rules.reading)?;
     let mut problems = Problems::new();
     let mut any = false;
     loop {
@@ -187,7 +186,7 @@ fn tokenize(path: &Path, rules: &Rules<'_>, shard: &mut Writer<'_>) -> Result<()
                     bytes += document.len();
                     batch.push(document);
                 }
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found),
             }
             if bytes >= BATCH || problems.iter().count() == LISTED {
                 break;

@@ -28,7 +28,7 @@ const TOKENIZER: [&str; 6] = [
 pub(super) const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
 
 /// Writes a file aside and renames it.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
     let aside = aside(path);
     std::fs::write(&aside, bytes).map_err(ExecError::io("write", path))?;
     std::fs::rename(&aside, path).map_err(ExecError::io("rename", path))
@@ -41,7 +41,7 @@ fn aside(path: &Path) -> PathBuf {
 }
 
 /// Makes a folder and those above it.
-pub(super) fn folder(path: &Path) -> Result<(), ExecError> {
+pub(crate) fn folder(path: &Path) -> Result<(), ExecError> {
     std::fs::create_dir_all(path).map_err(ExecError::io("create", path))
 }
 

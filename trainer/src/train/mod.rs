@@ -4,8 +4,9 @@
 //! [`Corpus`](crate::data::Corpus), measures, and keeps what a continuation needs.
 
 pub mod config;
+mod curves;
 mod divergence;
-mod files;
+pub(crate) mod files;
 mod initial;
 mod metrics;
 mod model;

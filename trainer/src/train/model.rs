@@ -63,7 +63,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Random weights for a `config.json`; see [`initial`].
+    /// Random weights for a `config.json`, normal as usual for a model that begins from nothing.
     ///
     /// # Errors
     /// What is wrong with the configuration.

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Run, Start};
 use super::divergence::Divergence;
-use super::files;
-use super::metrics::{Line, Metrics};
+use super::metrics::{Line, Metrics, read as read_metrics};
 use super::validation::{Held, Scores};
 use super::{Model, Trainer, asymmetry};
+use super::{curves, files};
 use crate::data::{Corpus, Share};
 
 /// How a run is carried out: nothing here changes a bit of its result.
@@ -258,6 +258,8 @@ fn steps(
     metrics.add(&line)?;
     watch.line(&line);
     files::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, out)?;
+    let curves = curves::picture(&read_metrics(&out.join("metrics.jsonl"))?);
+    files::write(&out.join("curves.svg"), curves.as_bytes())?;
     let tail = losses.len().div_ceil(10).max(1);
     let tail = &losses[losses.len().saturating_sub(tail)..];
     let (validation, asymmetry) = match line {

@@ -2,36 +2,29 @@
 
 use std::fmt::Write;
 
-use super::junit::escape;
+use super::{BOTTOM, COLOURS, HEIGHT, LEFT, TOP, WIDTH, escape, legend, tick};
 
 /// One bar.
 #[derive(Clone, Debug)]
-pub(super) struct Bar {
-    pub(super) value: f64,
+pub struct Bar {
+    /// Its height.
+    pub value: f64,
     /// Standard error.
-    pub(super) error: Option<f64>,
+    pub error: Option<f64>,
 }
 
-/// Colours that people with any kind of colour vision tell apart (Okabe and Ito), then again from the start.
-const COLOURS: [&str; 7] = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999"];
-const WIDTH: f64 = 840.0;
-const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 48.0;
-const BOTTOM: f64 = 28.0;
-const TOP: f64 = 12.0;
-
-/// `groups` are languages with a bar for each of `series`.
-pub(super) fn bars(series: &[&str], groups: &[(String, Vec<Bar>)], unit: &str) -> String {
+/// `groups` are languages with a bar for each of `series`; bars that are not finite are left out.
+pub fn bars(series: &[&str], groups: &[(String, Vec<Bar>)], unit: &str) -> String {
     let reach = |b: &Bar| b.value + 2.0 * b.error.unwrap_or(0.0);
     let top = groups.iter().flat_map(|g| &g.1).map(reach).filter(|x| x.is_finite()).fold(0.0, f64::max);
     let step = tick(top);
     let top = if top > 0.0 { (top / step).ceil() * step } else { 1.0 };
     let plot = HEIGHT - TOP - BOTTOM;
     let y = |value: f64| TOP + plot * (1.0 - value.clamp(0.0, top) / top);
-    let legend = 20.0 * series.len() as f64;
+    let room = 20.0 * series.len() as f64;
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"{} by language\">\n",
-        HEIGHT + legend,
+        HEIGHT + room,
         escape(unit)
     );
     for i in 0..=(top / step).round() as usize {
@@ -76,42 +69,13 @@ pub(super) fn bars(series: &[&str], groups: &[(String, Vec<Bar>)], unit: &str) -
             escape(language)
         );
     }
-    for (i, name) in series.iter().enumerate() {
-        let at = HEIGHT + 20.0 * i as f64;
-        let colour = COLOURS[i % COLOURS.len()];
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{LEFT}\" y=\"{at}\" width=\"12\" height=\"12\" fill=\"{colour}\"/><text x=\"{:.0}\" y=\"{:.0}\">{}</text>",
-            LEFT + 18.0,
-            at + 11.0,
-            escape(name)
-        );
-    }
+    svg += &legend(series);
     svg + "</svg>\n"
-}
-
-/// A round step that divides an axis up to `top` into four to ten parts.
-fn tick(top: f64) -> f64 {
-    if !(top > 0.0 && top.is_finite()) {
-        return 1.0;
-    }
-    let power = 10f64.powf((top / 5.0).log10().floor());
-    let steps = [1.0, 2.0, 5.0, 10.0].map(|s| s * power);
-    steps.into_iter().find(|s| top / s <= 8.0).unwrap_or(10.0 * power)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn axes_have_round_steps() {
-        for (top, step) in
-            [(2.6, 0.5), (4.9, 1.0), (0.31, 0.05), (7.7, 1.0), (88.0, 20.0), (0.0, 1.0), (f64::NAN, 1.0)]
-        {
-            assert!((tick(top) - step).abs() < 1e-12, "{top}: {}", tick(top));
-        }
-    }
 
     #[test]
     fn names_cannot_become_markup() {
