@@ -35,8 +35,8 @@ static FAMILIES: &[(&str, HeadNorm)] = &[
     ("olmo2", HeadNorm::AllHeads),
 ];
 
-/// The embedding's name, and the head's.
-const EMBEDDING: [&str; 2] = ["model.embed_tokens.weight", "embed_tokens.weight"];
+/// The embedding's names.
+pub(super) const EMBEDDING: [&str; 2] = ["model.embed_tokens.weight", "embed_tokens.weight"];
 /// The head's name.
 pub(super) const HEAD: &str = "lm_head.weight";
 
@@ -98,13 +98,14 @@ impl Growth {
     ///
     /// # Errors
     /// Why there is no formula for it.
-    pub fn view(&self, tensor: &TensorInfo) -> Result<Option<(Vec<usize>, View)>, Problem> {
+    pub fn view(&self, tensor: &TensorInfo) -> Result<Option<(Vec<usize>, View)>, Problems> {
         if tensor.name.ends_with("rotary_emb.inv_freq") {
             return Ok(Some((tensor.shape.clone(), View::Plain)));
         }
         if !tensor.dtype.is_mergeable() {
             let what = format!("stored as {}, which cannot be divided", tensor.dtype.name());
-            return Err(Problem::error(&tensor.name, what).hint("only floating-point models can be grown"));
+            let hint = "only floating-point models can be grown";
+            return Err(Problem::error(&tensor.name, what).hint(hint).into());
         }
         let located = self.family.locate(&tensor.name);
         if located.role == Role::Head && self.drops_head {
@@ -113,12 +114,12 @@ impl Growth {
         let Some(formula) = self.formula(&tensor.name, &located) else {
             let what = "no growth formula is known for this tensor";
             let hint = "quantised weights, adapters and experts cannot be grown";
-            return Err(Problem::error(&tensor.name, what).hint(hint));
+            return Err(Problem::error(&tensor.name, what).hint(hint).into());
         };
         if tensor.shape != formula.small {
             let what = format!("has shape {:?}, but by config.json it has {:?}", tensor.shape, formula.small);
             let hint = "config.json and weights are of two models";
-            return Err(Problem::error(&tensor.name, what).hint(hint));
+            return Err(Problem::error(&tensor.name, what).hint(hint).into());
         }
         Ok(Some(formula.view(&tensor.name, &self.words)))
     }

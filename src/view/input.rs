@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::growth::{EMBEDDING, HEAD};
 use super::{Growth, View};
 use crate::checkpoint::{Checkpoint, SafetensorsFile, TensorInfo};
 use crate::problem::{ExecError, Problem, Problems};
@@ -62,11 +63,10 @@ impl Input {
                 Ok(None) => {
                     dropped.push(Dropped { tensor: tensor.name.clone(), why: "the head is tied again" });
                 }
-                Err(problem) => wrong.push(problem),
+                Err(found) => wrong.extend(found.iter().cloned()),
             }
-            let is_embedding = tensor.name.ends_with("embed_tokens.weight");
-            if is_embedding
-                && checkpoint.tensor(super::growth::HEAD).is_none()
+            if EMBEDDING.contains(&tensor.name.as_str())
+                && checkpoint.tensor(HEAD).is_none()
                 && let Some((name, shape, view)) = growth.new_head(tensor)
             {
                 add(name, shape, view);

@@ -54,5 +54,5 @@ pub fn normal(key: u64, i: usize) -> f64 {
     // Two bits are the quadrant, 24 more the place in it, counted from its middle.
     let eighth = f64::from((angle << 2) >> 8) / f64::from(1 << 24) - 0.5;
     let angle = (f64::from(angle >> 30) + eighth) * std::f64::consts::FRAC_PI_2;
-    length * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+    length * if i.is_multiple_of(2) { angle.cos() } else { angle.sin() }
 }
