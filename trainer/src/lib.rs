@@ -3,5 +3,6 @@
 
 pub mod data;
 pub mod grow;
+pub mod reproduce;
 pub mod tokenizer;
 pub mod train;

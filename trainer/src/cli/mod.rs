@@ -3,6 +3,7 @@
 mod convert;
 mod grow;
 mod growing;
+mod reproduce;
 mod tokenizer;
 mod train;
 
@@ -28,6 +29,7 @@ enum Command {
     Grow(grow::Args),
     Convert(convert::Args),
     Train(train::Args),
+    Reproduce(reproduce::Args),
 }
 
 /// How a command ended, other than by failing.
@@ -43,6 +45,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Grow(args) => grow::run(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Train(args) => train::run(&args),
+        Command::Reproduce(args) => reproduce::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

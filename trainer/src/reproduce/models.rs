@@ -1,0 +1,255 @@
+//! Every model of a study, each in a folder that is named after what decides it: what is there already is not made
+//! again, and another study in the same folder shares what it has in common.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use growmerge::problem::{Error, ExecError};
+use growmerge::write::sha256_hex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::corpus::{Corpus, Part, all_languages};
+use super::runs::{Files, Goal, Lengths, describe};
+use super::scale::Study;
+use super::stages::{Growth, Maker};
+use super::subject::{ENGLISH, Language, Setup, Size, Subject};
+use super::{Watch, files};
+use crate::train::config::Start;
+
+/// A folder that is complete.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// For people.
+    pub name: String,
+    /// Of everything that decides it, in hex.
+    pub digest: String,
+    /// How long it took to make, or the last part of it after an interruption.
+    pub seconds: f64,
+    /// Where it is.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// The file that says that a folder is complete.
+const DONE: &str = "stage.json";
+
+/// Changes whenever the same description would give another model.
+const NUMBERS: &str = "study 1";
+
+/// All models of a study.
+#[derive(Debug)]
+pub(super) struct Models {
+    /// By seed, setup and what they are.
+    pub by_subject: BTreeMap<(u64, Setup, Subject), PathBuf>,
+    /// Everything that was made, in order.
+    pub stages: Vec<Stage>,
+    /// Folders with curves, by seed, setup and what was trained.
+    pub curves: BTreeMap<(u64, Setup, Subject), PathBuf>,
+}
+
+/// Makes models.
+pub(super) struct Builder<'a> {
+    /// What is made.
+    pub study: &'a Study,
+    /// What it is made from.
+    pub corpus: &'a Corpus,
+    /// Makes it.
+    pub maker: &'a dyn Maker,
+    /// Where it is made.
+    pub folder: &'a Path,
+    /// Set from outside to stop between two stages.
+    pub cancel: &'a AtomicBool,
+    /// Is told of stages.
+    pub watch: &'a dyn Watch,
+}
+
+impl Builder<'_> {
+    /// The tokenizer of all models of the study.
+    ///
+    /// # Errors
+    /// What its maker says.
+    pub(super) fn tokenizer(&self) -> Result<Stage, Error> {
+        let texts: Vec<(&str, &Path)> =
+            all_languages().map(|l| (l, self.corpus.path(l, Part::Train))).collect();
+        let digests: Vec<&str> = all_languages().map(|l| self.corpus.sha256(l, Part::Train)).collect();
+        let identity = json!({ "texts": digests, "vocab": self.study.model.vocab });
+        self.new_folder("tokenizer", &identity, |out| {
+            self.maker.tokenizer(&texts, self.study.model.vocab, out)
+        })
+    }
+
+    /// All models, with the steps that the texts allow; `valid` are sentences that are measured on the way.
+    ///
+    /// # Errors
+    /// What their maker says.
+    pub(super) fn models(
+        &self,
+        tokenizer: &Stage,
+        lengths: &Lengths,
+        valid: &BTreeMap<&'static str, PathBuf>,
+    ) -> Result<Models, Error> {
+        let mut models =
+            Models { by_subject: BTreeMap::new(), stages: vec![tokenizer.clone()], curves: BTreeMap::new() };
+        let train = all_languages().map(|l| (l, self.corpus.path(l, Part::Train).to_owned())).collect();
+        let real = Files { tokenizer: tokenizer.folder.clone(), train, valid: valid.clone() };
+        for seed in &self.study.seeds {
+            OneSeed { builder: self, tokenizer, lengths, real: &real, seed: *seed, models: &mut models }
+                .all()?;
+        }
+        Ok(models)
+    }
+
+    /// A stage whose maker wants a new folder: it is made aside and renamed.
+    fn new_folder(
+        &self,
+        name: &str,
+        identity: &Value,
+        make: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Stage, Error> {
+        self.stage(name, identity, |out| {
+            let aside = out.with_extension("partial");
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside).map_err(ExecError::io("remove", &aside))?;
+            }
+            make(&aside)?;
+            std::fs::rename(&aside, out).map_err(ExecError::io("rename", out))?;
+            Ok(())
+        })
+    }
+
+    /// Makes a folder unless it is complete.
+    fn stage(
+        &self,
+        name: &str,
+        identity: &Value,
+        make: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Stage, Error> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(ExecError::Interrupted.into());
+        }
+        let digest = sha256_hex(format!("{NUMBERS}\0{name}\0{identity}").as_bytes());
+        let slug = name.replace(", ", "-").replace(' ', "");
+        let folder = self.folder.join(format!("{slug}-{}", &digest[..8]));
+        let done = folder.join(DONE);
+        if let Some(stage) = std::fs::read(&done).ok().and_then(|b| serde_json::from_slice::<Stage>(&b).ok())
+            && stage.digest == digest
+        {
+            self.watch.stage(&stage.name, super::Status::Found);
+            return Ok(Stage { folder, ..stage });
+        }
+        self.watch.stage(name, super::Status::Begun);
+        let started = Instant::now();
+        make(&folder)?;
+        let stage = Stage { name: name.into(), digest, seconds: started.elapsed().as_secs_f64(), folder };
+        files::write(&done, &(serde_json::to_string_pretty(&stage).unwrap_or_default() + "\n"))?;
+        self.watch.stage(name, super::Status::Done { seconds: stage.seconds });
+        Ok(stage)
+    }
+}
+
+/// The models of one seed.
+struct OneSeed<'a> {
+    builder: &'a Builder<'a>,
+    tokenizer: &'a Stage,
+    lengths: &'a Lengths,
+    real: &'a Files,
+    seed: u64,
+    models: &'a mut Models,
+}
+
+impl OneSeed<'_> {
+    /// Seed → English in each setup → languages and joint model of each.
+    fn all(mut self) -> Result<(), Error> {
+        let scratch = Start::Scratch(self.builder.study.model.config());
+        let seed_model = self.train("seed", Goal::Seed, (scratch.clone(), scratch), Vec::new())?;
+        let small = self.english(Setup::Small, &seed_model)?;
+        let cloned = self.grow("1x-cloned, en", &small)?;
+        let grown_seed = self.grow("2x, seed", &seed_model)?;
+        let grown = self.english(Setup::Grown, &grown_seed)?;
+        self.models.curves.insert((self.seed, Setup::Small, Subject::English), small.folder.clone());
+        self.models.curves.insert((self.seed, Setup::Grown, Subject::English), grown.folder.clone());
+        for (setup, english) in [(Setup::Small, small), (Setup::Cloned, cloned), (Setup::Grown, grown)] {
+            self.keep(setup, Subject::English, english.folder.clone());
+            for language in Language::all() {
+                self.language(setup, language, &english)?;
+            }
+            let name = format!("{}, multilingual", setup.name());
+            let joint = self.train(&name, Goal::Joint, from(&english), Vec::new())?;
+            self.keep(setup, Subject::Joint, joint.folder.clone());
+            self.models.curves.insert((self.seed, setup, Subject::Joint), joint.folder);
+        }
+        Ok(())
+    }
+
+    fn english(&mut self, setup: Setup, seed_model: &Stage) -> Result<Stage, Error> {
+        let name = format!("{}, {ENGLISH}", setup.name());
+        self.train(&name, Goal::English, from(seed_model), Vec::new())
+    }
+
+    /// A language; with a large model also at the cost of the small one's run, on the way and in a run of its own.
+    fn language(&mut self, setup: Setup, language: Language, english: &Stage) -> Result<(), Error> {
+        let matched = self.lengths.of(Goal::Shorter(language));
+        let keep = match setup.size() {
+            Size::Small => Vec::new(),
+            Size::Large => vec![matched],
+        };
+        let name = format!("{}, {}", setup.name(), language.code());
+        let stage = self.train(&name, Goal::Language(language), from(english), keep)?;
+        if setup.size() == Size::Large {
+            self.keep(setup, Subject::Matched(language), stage.folder.join(format!("step-{matched}")));
+            let shorter =
+                self.train(&format!("{name}, shorter"), Goal::Shorter(language), from(english), Vec::new())?;
+            self.keep(setup, Subject::Shorter(language), shorter.folder);
+        }
+        self.keep(setup, Subject::Language(language), stage.folder.clone());
+        self.models.curves.insert((self.seed, setup, Subject::Language(language)), stage.folder);
+        Ok(())
+    }
+
+    fn keep(&mut self, setup: Setup, subject: Subject, folder: PathBuf) {
+        self.models.by_subject.insert((self.seed, setup, subject), folder);
+    }
+
+    /// Trains from a start, given as it is and as its digest.
+    fn train(
+        &mut self,
+        name: &str,
+        goal: Goal,
+        (start, start_digest): (Start, Start),
+        keep: Vec<u64>,
+    ) -> Result<Stage, Error> {
+        let Builder { study, corpus, maker, .. } = self.builder;
+        let run =
+            |start, files: &Files| describe(study, self.seed, goal, self.lengths, start, files, keep.clone());
+        let digests = |part: Part| all_languages().map(move |l| (l, PathBuf::from(corpus.sha256(l, part))));
+        let identity = Files {
+            tokenizer: PathBuf::from(&self.tokenizer.digest),
+            train: digests(Part::Train).collect(),
+            valid: digests(Part::Valid).collect(),
+        };
+        let identity = serde_json::to_value(run(start_digest, &identity)).unwrap_or_default();
+        let name = format!("seed {}, {name}", self.seed);
+        let stage = self.builder.stage(&name, &identity, |out| maker.train(&run(start, self.real), out))?;
+        self.models.stages.push(stage.clone());
+        Ok(stage)
+    }
+
+    fn grow(&mut self, name: &str, from: &Stage) -> Result<Stage, Error> {
+        let Builder { study, maker, .. } = self.builder;
+        let growth = Growth { width: study.growth, noise_snr: study.noise_snr, seed: self.seed };
+        let identity = json!({ "grown": from.digest, "growth": growth });
+        let name = format!("seed {}, {name}", self.seed);
+        let stage =
+            self.builder.new_folder(&name, &identity, |out| maker.grow(&from.folder, &growth, out))?;
+        self.models.stages.push(stage.clone());
+        Ok(stage)
+    }
+}
+
+/// A start from a stage, and its digest.
+fn from(stage: &Stage) -> (Start, Start) {
+    (Start::Checkpoint(stage.folder.clone()), Start::Checkpoint(PathBuf::from(&stage.digest)))
+}

@@ -1,0 +1,272 @@
+//! A whole study on models that are made in no time: what is made, measured, skipped and written.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use growmerge::problem::{Error, ExecError};
+use growmerge_trainer::reproduce::{
+    About, Corpus, Growth, Lengths, Maker, Options, Scale, Status, Study, Watch, run,
+};
+use growmerge_trainer::train::config::{Run, Start};
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Makes models by moving the weights of others a little, by the run's seed: as different as trained ones, at once.
+#[derive(Default)]
+struct Forger {
+    made: RefCell<Vec<String>>,
+    runs: RefCell<Vec<Run>>,
+    /// Sets the flag when so many models are made.
+    stop: Option<(usize, &'static AtomicBool)>,
+}
+
+impl Forger {
+    fn forge(&self, from: &Path, seed: u64, out: &Path) {
+        std::fs::create_dir_all(out).unwrap();
+        for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(from.join(name), out.join(name)).unwrap();
+        }
+        let mut bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+        let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        // bf16: the lowest bits of the fraction.
+        for (i, pair) in bytes[header..].chunks_exact_mut(2).enumerate() {
+            let mixed = (i as u64 + 1).wrapping_mul(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1) >> 40;
+            pair[0] ^= (mixed & 7) as u8;
+        }
+        std::fs::write(out.join("model.safetensors"), bytes).unwrap();
+        let mut made = self.made.borrow_mut();
+        made.push(out.file_name().unwrap().to_string_lossy().into_owned());
+        if let Some((count, flag)) = self.stop
+            && made.len() == count
+        {
+            flag.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Maker for Forger {
+    fn tokenizer(&self, texts: &[(&str, &Path)], vocab: u64, out: &Path) -> Result<(), Error> {
+        assert_eq!((texts.len(), vocab), (6, 2048));
+        std::fs::create_dir_all(out).unwrap();
+        for name in ["tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(root().join("recipes/quickstart/en").join(name), out.join(name)).unwrap();
+        }
+        self.made.borrow_mut().push("tokenizer".into());
+        Ok(())
+    }
+
+    fn train(&self, run: &Run, out: &Path) -> Result<(), Error> {
+        let start = match &run.start {
+            Start::Checkpoint(folder) => folder.clone(),
+            Start::Scratch(_) => root().join("recipes/quickstart/en"),
+        };
+        for step in &run.checkpoints.keep {
+            self.forge(&start, run.seed + step, &out.join(format!("step-{step}")));
+        }
+        self.forge(&start, run.seed, out);
+        self.runs.borrow_mut().push(run.clone());
+        Ok(())
+    }
+
+    fn grow(&self, from: &Path, growth: &Growth, out: &Path) -> Result<(), Error> {
+        assert_eq!((growth.width, growth.noise_snr), (2, 10.0));
+        self.forge(from, growth.seed + 7, out);
+        Ok(())
+    }
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Count {
+    total: Cell<usize>,
+    measured: Cell<usize>,
+    found: Cell<usize>,
+    done: Cell<usize>,
+}
+
+impl Watch for Count {
+    fn begin(&self, _: &Study, _: &Lengths) {}
+    fn stage(&self, _: &str, status: Status) {
+        match status {
+            Status::Found => self.found.set(self.found.get() + 1),
+            Status::Begun => {}
+            Status::Done { .. } => self.done.set(self.done.get() + 1),
+        }
+    }
+    fn measuring(&self, total: usize) {
+        self.total.set(total);
+    }
+    fn measured(&self, count: usize) {
+        self.measured.set(self.measured.get() + count);
+    }
+}
+
+fn study() -> Study {
+    let mut study = Scale::Mini.study(Some(2));
+    study.grid.sizes = vec![5];
+    study.grid.lambdas = vec![1.0, 2.0];
+    study.texts.test_tokens = 60;
+    study.texts.valid_tokens = 30;
+    study
+}
+
+fn about() -> About {
+    About {
+        command: "a test".into(),
+        version: env!("CARGO_PKG_VERSION"),
+        commit: None,
+        date: "today".into(),
+        machine: "any".into(),
+        seconds: 0.0,
+    }
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+/// The quickstart's texts, whatever they are for.
+fn corpus(folder: &Path) -> Corpus {
+    for language in ["en", "et", "fo", "is", "fa", "sv"] {
+        let text = std::fs::read(root().join(format!("recipes/quickstart/texts/{language}.txt"))).unwrap();
+        std::fs::create_dir_all(folder.join(language)).unwrap();
+        for part in ["train", "valid", "test"] {
+            std::fs::write(folder.join(language).join(format!("{part}.txt")), &text).unwrap();
+        }
+    }
+    Corpus::open(folder).unwrap()
+}
+
+fn carry_out(study: &Study, out: &Path, maker: &Forger, cancel: &AtomicBool) -> (Count, Result<(), Error>) {
+    let corpus = corpus(&out.join("texts"));
+    let watch = Count::default();
+    let options = Options { threads: 2, cancel, watch: &watch };
+    let result = run(study, &corpus, out, maker, options, &about()).map(drop);
+    (watch, result)
+}
+
+#[test]
+fn a_study_is_made_measured_reported_and_then_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = Forger::default();
+    let (watch, result) = carry_out(&study(), folder.path(), &maker, &NEVER);
+    result.unwrap();
+    // The tokenizer; for each of two seeds: seed, two English, two grown, three setups of six, and ten shorter runs.
+    assert_eq!((watch.done.get(), watch.found.get()), (1 + 2 * (5 + 18 + 10), 0));
+    assert_eq!(watch.measured.get(), watch.total.get(), "what was announced was measured");
+
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("results.json")).unwrap()).unwrap();
+    let html = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let markdown = std::fs::read_to_string(folder.path().join("report.md")).unwrap();
+    let csv = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
+    let measurements = json["measurements"].as_array().unwrap();
+    // Three setups of two seeds: English, five languages, joint, ten at equal cost in the large ones, and 8 merges;
+    // and of three methods two lambdas with two numbers each.
+    assert_eq!(measurements.len(), 2 * (6 * (3 * 7 + 2 * 10 + 3 * 8) + 3 * 3 * 2 * 2));
+    assert_eq!(csv.lines().count(), 1 + measurements.len());
+
+    let shown = |text: &str| {
+        let escaped = text.replace('&', "&amp;").replace('\'', "&#39;");
+        assert!(html.contains(&escaped), "not in the page: {text}");
+        let plain = |s: &str| s.replace('\\', "").replace("&#39;", "'").replace("&gt;", ">");
+        assert!(plain(&markdown).contains(&plain(text)), "not in the Markdown: {text}");
+    };
+    let claims = json["claims"].as_array().unwrap();
+    assert_eq!(claims.len(), 4);
+    for sentence in claims.iter().flat_map(|c| c["answer"].as_array().unwrap()) {
+        shown(sentence.as_str().unwrap());
+    }
+    for table in json["tables"].as_array().unwrap() {
+        shown(table["title"].as_str().unwrap());
+        let rows = table["table"][1].as_array().unwrap();
+        assert!(!rows.is_empty(), "{}", table["title"]);
+        for cell in rows.iter().flat_map(|r| r.as_array().unwrap()) {
+            let cell = cell.as_str().unwrap();
+            shown(cell);
+            assert!(!cell.contains("NaN") && !cell.contains('–'), "{}: {cell}", table["title"]);
+        }
+    }
+    assert!(html.matches("<svg").count() > 10 && !html.contains("NaN"));
+
+    // Again: nothing is made, nothing measured, and the numbers are the same.
+    let ledger = std::fs::read(folder.path().join("measured.jsonl")).unwrap();
+    let again = Forger::default();
+    let (watch, result) = carry_out(&study(), folder.path(), &again, &NEVER);
+    result.unwrap();
+    assert!(again.made.borrow().is_empty());
+    assert_eq!(watch.done.get(), 0);
+    assert_eq!(std::fs::read(folder.path().join("measured.jsonl")).unwrap(), ledger);
+    assert_eq!(std::fs::read_to_string(folder.path().join("results.csv")).unwrap(), csv);
+
+    // Another grid uses the same models; another learning rate makes all but the tokenizer anew.
+    let mut wider = study();
+    wider.grid.sizes = vec![4, 5];
+    carry_out(&wider, folder.path(), &again, &NEVER).1.unwrap();
+    assert!(again.made.borrow().is_empty());
+    let mut other = study();
+    other.seeds = vec![1];
+    other.learning_rate = 1e-3;
+    let (watch, result) = carry_out(&other, folder.path(), &again, &NEVER);
+    result.unwrap();
+    assert_eq!((watch.found.get(), watch.done.get()), (1, 33));
+}
+
+/// What setups share is the same, and what they do not share is all that differs.
+#[test]
+fn runs_of_all_setups_read_the_same_texts_in_the_same_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let maker = Forger::default();
+    let mut study = study();
+    study.seeds = vec![3];
+    carry_out(&study, folder.path(), &maker, &NEVER).1.unwrap();
+    let runs = maker.runs.borrow();
+    let reading = |name: &str| -> Vec<&Run> {
+        runs.iter().filter(|r| r.data.sources.len() == 2 && r.data.sources[0].name == name).collect()
+    };
+    for language in ["et", "fo", "is", "fa", "sv"] {
+        let found = reading(language);
+        assert_eq!(found.len(), 3);
+        assert!(
+            found
+                .iter()
+                .all(|r| r.seed == found[0].seed && r.data == found[0].data && r.steps == found[0].steps)
+        );
+        assert_eq!(
+            found.iter().filter(|r| r.checkpoints.keep.is_empty()).count(),
+            1,
+            "1x keeps no other model"
+        );
+    }
+    let joint: Vec<&Run> = runs.iter().filter(|r| r.data.sources.len() == 6).collect();
+    let alone: u64 = ["et", "fo", "is", "fa", "sv"].map(|l| reading(l)[0].steps).iter().sum();
+    assert!(
+        joint.len() == 3 && joint.iter().all(|r| r.steps == alone),
+        "joint training sees the same amount"
+    );
+    let mut seeds: Vec<u64> = runs.iter().map(|r| r.seed).collect();
+    seeds.sort_unstable();
+    seeds.dedup();
+    assert_eq!(seeds, (300..308).collect::<Vec<_>>(), "eight orders of texts");
+}
+
+#[test]
+fn an_interrupted_study_goes_on_where_it_was() {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = study();
+    study.seeds = vec![1];
+    let maker = Forger { stop: Some((9, &STOP)), ..Forger::default() };
+    let (watch, result) = carry_out(&study, folder.path(), &maker, &STOP);
+    assert!(matches!(result, Err(Error::Exec(ExecError::Interrupted))));
+    let before = watch.done.get();
+    assert!((1..20).contains(&before));
+    assert!(!folder.path().join("report.html").exists());
+    let rest = Forger::default();
+    let (watch, result) = carry_out(&study, folder.path(), &rest, &NEVER);
+    result.unwrap();
+    assert_eq!((watch.found.get(), watch.done.get()), (before, 34 - before));
+}
