@@ -132,7 +132,7 @@ impl Decoder {
         self.rotate(&mut queries, kind);
         self.rotate(&mut keys, kind);
         let mut out = Rows::new();
-        for at in 0..x.len() {
+        for (at, query) in queries.iter().enumerate() {
             // A token sees itself and those before it, or so many of them.
             let oldest = kind.window.map_or(0, |window| (at + 1).saturating_sub(window));
             let mut gathered = vec![0.0; wide];
@@ -141,7 +141,7 @@ impl Decoder {
                 let shared = head / (config.heads / config.kv_heads);
                 let shared = shared * dim..(shared + 1) * dim;
                 let score = |seen: usize| {
-                    let product = dot(&queries[at][own.clone()], &keys[seen][shared.clone()]);
+                    let product = dot(&query[own.clone()], &keys[seen][shared.clone()]);
                     soft_cap(f64::from(config.attention_scale) * product, config.attention_cap)
                 };
                 let scores: Vec<f64> = (oldest..=at).map(score).collect();
