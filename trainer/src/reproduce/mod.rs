@@ -1,8 +1,8 @@
 //! *Grow Up and Merge* (Glocker et al. 2025, arXiv 2512.10772) in miniature, with one call: [`run()`].
 //!
-//! A [`Study`] says what is done, [`models::Builder`] has all models made, [`grid::Grid`] measures them and every merge,
-//! [`form::Form`] makes numbers with errors of the measurements, [`claims`] and [`tables`] say what they show, and
-//! [`report::Report`] writes it. Every step is found again when a study is started again.
+//! A [`Study`] says what is done, `models::Builder` has all models made, `grid::Grid` measures them and every merge,
+//! `form::Form` makes numbers with errors of the measurements, `claims` and `tables` say what they show, and
+//! `report::Report` writes it. Every step is found again when a study is started again.
 
 mod book;
 mod claims;
