@@ -1,6 +1,13 @@
 //! Laws of training: it learns, and nothing depends on threads.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use growmerge::execute::Observer;
+use growmerge::recipe::{Amount, Grow, NoiseWords};
+use growmerge::write::{Existing, Sync};
+use growmerge_trainer::grow;
 use growmerge_trainer::train::config::Optimizer;
 use growmerge_trainer::train::{Model, Trainer, asymmetry};
 use serde_json::{Map, Value, json};
@@ -75,4 +82,41 @@ fn random_weights_have_no_likeness_of_blocks() {
     let model = Model::scratch(config(), 1).unwrap();
     let r = asymmetry(&model, 2).unwrap();
     assert!((r - 0.75f64.sqrt()).abs() < 0.02, "{r}");
+}
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn advance(&self, _: u64) {}
+}
+
+/// The quickstart's English model, grown.
+fn clone(noise: Option<NoiseWords>) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/quickstart/en");
+    let words = Grow { width: 2, intermediate: 2, noise, head: None, factor: None };
+    let recipe = grow::recipe(&small.to_string_lossy(), &words, None);
+    let cancel = AtomicBool::new(false);
+    let options =
+        grow::Options { existing: Existing::Refuse, sync: Sync::System, threads: 2, cancel: &cancel };
+    grow::write(&recipe, &folder.path().join("grown"), &options, &Quiet).unwrap();
+    Model::open(&folder.path().join("grown")).unwrap()
+}
+
+/// What HyperCloning's symmetry does to training, and what breaks it.
+#[test]
+fn a_clone_without_noise_stays_one_and_a_noisy_one_does_not() {
+    let after = |noise: Option<NoiseWords>| {
+        let model = clone(noise);
+        let before = asymmetry(&model, 2).unwrap();
+        let mut trainer = Trainer::new(model, &Optimizer::default(), None, 2).unwrap();
+        for _ in 0..20 {
+            trainer.step(&batch(8, 64), 3e-3).unwrap();
+        }
+        (before, asymmetry(trainer.model(), 2).unwrap())
+    };
+    let (before, end) = after(None);
+    assert!(before < 1e-7 && end < 1e-5, "{before} {end}");
+    let (before, end) = after(Some(NoiseWords { snr: Amount(10.0), seed: 1 }));
+    assert!(before > 0.2 && end > 0.1, "{before} {end}");
 }

@@ -65,11 +65,11 @@ impl Metrics {
             Line::Measured { step, .. } => *step < steps,
             Line::Step { step, .. } => *step <= steps,
         };
-        let lines: Vec<String> = read(path)?
-            .iter()
-            .filter(|line| before(line))
-            .filter_map(|line| serde_json::to_string(line).ok())
-            .map(|line| line + "\n")
+        // As they were written: numbers that are read and written again may change in their last digit.
+        let lines: Vec<String> = text(path)?
+            .lines()
+            .filter(|line| serde_json::from_str(line).is_ok_and(|line| before(&line)))
+            .map(|line| line.to_owned() + "\n")
             .collect();
         files::write(path, lines.concat().as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(ExecError::io("open", path))?;
@@ -87,9 +87,12 @@ impl Metrics {
 /// # Errors
 /// If the file is there and cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Line>, ExecError> {
+    Ok(text(path)?.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+fn text(path: &Path) -> Result<String, ExecError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(ExecError::io("read", path)(e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(ExecError::io("read", path)),
     }
 }
