@@ -49,7 +49,7 @@ enum Size {
     Smoke,
     /// Below an hour on two cores
     Mini,
-    /// A long night
+    /// About ten hours on two cores, by the speed of mini
     Small,
 }
 

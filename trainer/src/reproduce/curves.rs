@@ -33,10 +33,13 @@ impl Curve {
     }
 }
 
-/// The mean of curves at each of 21 shares of a run, every curve as straight lines between its points; the error is
-/// that of the curves' scatter and not shown: curves of several languages are not a sample of one.
+/// Parts of a run between which it is measured.
+pub(super) const PARTS: u64 = 8;
+
+/// The mean of curves after each of [`PARTS`] parts of a run, every curve as straight lines between its points, which
+/// are there but for rounding to whole steps. Without errors: curves of several languages are not a sample of one.
 pub(super) fn mean(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, f64, Option<f64>)> {
-    let shares = (0..=20).map(|i| f64::from(i) / 20.0);
+    let shares = (0..=PARTS).map(|i| i as f64 / PARTS as f64);
     let point = |share: f64| {
         let values: Vec<f64> = curves.iter().filter_map(|c| at(c, share)).collect();
         (!values.is_empty()).then(|| (share, form::mean(&values).value, None))
@@ -64,9 +67,9 @@ mod tests {
         let one = vec![(0.0, 4.0), (1.0, 2.0)];
         let two = vec![(0.0, 8.0), (0.5, 4.0), (1.0, 4.0)];
         let mean = mean(&[one, two]);
-        assert_eq!(mean.len(), 21);
-        assert_eq!((mean[0].1, mean[20].1), (6.0, 3.0));
-        assert!((mean[5].1 - (3.5 + 6.0) / 2.0).abs() < 1e-12, "a quarter of the way: {mean:?}");
+        assert_eq!(mean.len(), 9);
+        assert_eq!((mean[0].1, mean[8].1), (6.0, 3.0));
+        assert!((mean[2].1 - (3.5 + 6.0) / 2.0).abs() < 1e-12, "a quarter of the way: {mean:?}");
         assert_eq!(at(&[(0.2, 1.0), (1.0, 2.0)], 0.1), None, "nothing is known before the first point");
     }
 }

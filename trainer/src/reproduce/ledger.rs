@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use growmerge::problem::ExecError;
+use growmerge::problem::{Error, ExecError, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::yardstick::Nats;
@@ -29,16 +29,23 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Reads what there is, and opens the file for more. A last line that was cut off by a crash is measured again.
+    /// Reads what there is, and opens the file for more; no other process can as long as this one lives. A last line that
+    /// was cut off by a crash is measured again.
     ///
     /// # Errors
-    /// If the file cannot be read or written.
-    pub(super) fn open(path: &Path) -> Result<Self, ExecError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(ExecError::io("read", path)(e)),
-        };
+    /// If the file cannot be read or written, or another process has it.
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let mut file = file.map_err(ExecError::io("open", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let what = "another process carries out a study in this folder";
+                return Err(Problem::error(path.display().to_string(), what).into());
+            }
+            Err(std::fs::TryLockError::Error(e)) => return Err(ExecError::io("lock", path)(e).into()),
+        }
+        let text = std::fs::read_to_string(path).map_err(ExecError::io("read", path))?;
         let mut known = HashMap::new();
         for entry in text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok()) {
             let nats = entry.nats.into_iter();
@@ -46,8 +53,6 @@ impl Ledger {
                 nats.filter_map(|(l, n)| Some((all_languages().find(|code| *code == l)?, n))).collect();
             known.insert(entry.digest, nats);
         }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let mut file = file.map_err(ExecError::io("open", path))?;
         if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n").map_err(ExecError::io("write", path))?;
         }
@@ -92,6 +97,9 @@ mod tests {
         assert_eq!(ledger.get("a"), Some(&nats(1.0)));
         assert_eq!(ledger.get("b"), None);
         ledger.keep("c", "three", nats(3.0)).unwrap();
+        let told = Ledger::open(&path).unwrap_err().to_string();
+        assert!(told.contains("another process"), "{told}");
+        drop(ledger);
         let ledger = Ledger::open(&path).unwrap();
         assert_eq!((ledger.get("a"), ledger.get("c")), (Some(&nats(1.0)), Some(&nats(3.0))));
     }

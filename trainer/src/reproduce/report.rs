@@ -106,7 +106,7 @@ impl Report<'_> {
             ),
         });
         limits.push(format!(
-            "The models have {} and {} thousand parameters in matrix products, not 180 and 572 million, and saw each text up to {max_epochs} times; what holds here need not hold there, nor the reverse.",
+            "The models have {} and {} thousand parameters in matrix products, not 180 and 572 million, and may read a small text {max_epochs} times in a run; what holds here need not hold there, nor the reverse.",
             model.multiplied() / 1000,
             model.grown(self.study.growth).multiplied() / 1000,
         ));

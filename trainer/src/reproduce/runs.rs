@@ -7,9 +7,9 @@ use growmerge::eval::{Split, Tokenizer};
 use growmerge::problem::{Error, Problems};
 
 use super::corpus::{Corpus, Part, all_languages};
-use super::files;
 use super::scale::Study;
 use super::subject::{ENGLISH, Language};
+use super::{curves, files};
 use crate::data::{Mixture, Portion, Sampling, Source};
 use crate::train::config::{Checkpoints, Optimizer, Run, Schedule, Start, Validation};
 
@@ -155,7 +155,7 @@ pub(super) fn describe(
         optimizer: Optimizer { lr: study.learning_rate, ..Optimizer::default() },
         schedule: Schedule::default(),
         data: mixture(study, goal, lengths, files),
-        validation: Some(Validation { texts: watched, every: (steps / 8).max(1) }),
+        validation: Some(Validation { texts: watched, every: (steps / curves::PARTS).max(1) }),
         // float32, so that no rounding of a file stands between training, growing and merging.
         checkpoints: Checkpoints { every: 200, keep, dtype: "float32".into() },
     }
