@@ -235,6 +235,18 @@ pub enum Error {
     Exec(#[from] ExecError),
 }
 
+impl Error {
+    /// What a command that fails with it exits with: 2 for the user's input, 3 for the machine, 130 for an
+    /// interruption.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Exec(ExecError::Interrupted) => 130,
+            Self::Exec(_) => 3,
+        }
+    }
+}
+
 impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {
         Self::Input(problems)

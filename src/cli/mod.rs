@@ -97,17 +97,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::Input(problems)) => {
-            eprintln!("{problems}");
-            ExitCode::from(2)
-        }
-        Some(Error::Exec(growmerge::problem::ExecError::Interrupted)) => {
-            eprintln!("{error}");
-            ExitCode::from(130)
-        }
-        Some(Error::Exec(_)) => {
-            eprintln!("{error}");
-            ExitCode::from(3)
+        Some(known) => {
+            eprintln!("{known}");
+            ExitCode::from(known.exit_code())
         }
         None => {
             eprintln!("error: {error:#}");

@@ -63,7 +63,8 @@ pub(super) fn weights(
     let oldest = |token: usize| kind.window.map_or(0, |w| (token + 1).saturating_sub(w));
     let from = oldest(start);
     let keys = start + rows - from;
-    let (weights, capped) = scores.grow(2 * rows * keys).split_at_mut(rows * keys);
+    let kept = if config.attention_cap.is_some() { 2 } else { 1 };
+    let (weights, capped) = scores.grow(kept * rows * keys).split_at_mut(rows * keys);
     let queries = &x.queries[(first + start) * wide + head * dim..];
     let queries = View::strided(queries, rows, dim, wide);
     let seen = &x.keys[(first + from) * narrow + head / group * dim..];

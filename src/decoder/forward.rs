@@ -5,7 +5,7 @@ use pulp::Arch;
 use super::attention::{Heads, attend};
 use super::batch::Batch;
 use super::config::{Config, LayerKind};
-use super::matmul::Old;
+use super::matmul::{Old, Vector};
 use super::ops;
 use super::rope::RopeTable;
 pub(super) use super::rope::Turn;
@@ -85,6 +85,19 @@ impl Pass<'_, '_> {
         }
     }
 
+    /// The stream through the norm before a branch, where the family has one.
+    pub(super) fn normed<'s>(
+        &self,
+        norm: &Option<Vector>,
+        stream: &'s [f32],
+        room: &'s mut Vec<f32>,
+    ) -> &'s [f32] {
+        let Some(norm) = norm else { return stream };
+        let normed = room.grow(stream.len());
+        ops::rms_norm(self.arch, stream, &norm.values, self.config.norm_eps, normed);
+        normed
+    }
+
     /// `stream += norm(attention(norm(stream)))`, with the norms that the family has.
     fn attention(
         &self,
@@ -99,14 +112,7 @@ impl Pass<'_, '_> {
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let stream = scratch.stream.grow(tokens * config.hidden);
         tape.keep(index, Kept::Stream, stream);
-        let x = match &layer.attention_norm {
-            Some(weight) => {
-                let normed = scratch.normed.grow(tokens * config.hidden);
-                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
-                &*normed
-            }
-            None => &*stream,
-        };
+        let x = self.normed(&layer.attention_norm, stream, &mut scratch.normed);
         let queries = scratch.queries.grow(tokens * wide);
         let keys = scratch.keys.grow(tokens * narrow);
         let values = scratch.values.grow(tokens * narrow);
@@ -172,14 +178,7 @@ impl Pass<'_, '_> {
         let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
         let stream = scratch.stream.grow(tokens * config.hidden);
         tape.keep(index, Kept::MlpStream, stream);
-        let x = match &layer.mlp_norm {
-            Some(weight) => {
-                let normed = scratch.normed.grow(tokens * config.hidden);
-                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
-                &*normed
-            }
-            None => &*stream,
-        };
+        let x = self.normed(&layer.mlp_norm, stream, &mut scratch.normed);
         let gate = scratch.gate.grow(tokens * config.intermediate);
         let up = scratch.up.grow(tokens * config.intermediate);
         layer.gate.apply(x, gate, Old::Replace, &mut scratch.weights);

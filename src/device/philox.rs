@@ -68,24 +68,6 @@ fn key_of(domain: &[u8], seed: u64, model: u64, tensor: &str) -> u64 {
     digest.iter().take(8).rev().fold(0, |k, b| (k << 8) | u64::from(*b))
 }
 
-/// Normal draws with mean 0 and deviation 1, by Box and Muller's transform of a key's words, one after another.
-pub fn normals(key: u64) -> impl Iterator<Item = f64> {
-    // In (0, 1]: the logarithm of 0 is no number.
-    let unit = |word: u64| ((word & 0xffff_ffff) as f64 + 1.0) / 4_294_967_296.0;
-    let pair = move |a: u64, b: u64| {
-        let (radius, angle) = ((-2.0 * unit(a).ln()).sqrt(), std::f64::consts::TAU * unit(b));
-        [radius * angle.cos(), radius * angle.sin()]
-    };
-    (0..).step_by(WIDE).flat_map(move |first| {
-        let words = wide(first, key);
-        (0..WIDE).flat_map(move |j| {
-            let [a, b] = pair(words[0][j], words[1][j]);
-            let [c, d] = pair(words[2][j], words[3][j]);
-            [a, b, c, d]
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,17 +104,6 @@ mod tests {
         ];
         for (i, a) in keys.iter().enumerate() {
             assert!(keys.iter().skip(i + 1).all(|b| a != b));
-        }
-    }
-
-    #[test]
-    fn normal_draws_have_the_moments_of_a_normal_distribution() {
-        let n = 100_000;
-        let moment = |power: i32| normals(7).take(n).map(|x| x.powi(power)).sum::<f64>() / n as f64;
-        // Four standard errors of each moment.
-        for (power, want, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)] {
-            let error = 4.0 * (variance / n as f64).sqrt();
-            assert!((moment(power) - want).abs() < error, "moment {power} is {}", moment(power));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! pretraining of it in one language at a time.
 
 pub mod data;
+mod files;
 pub mod grow;
 pub mod reproduce;
 pub mod tokenizer;

@@ -16,12 +16,13 @@ use super::batch::Batch;
 use super::config::LayerKind;
 use super::forward::{Pass, Turn};
 use super::layout::Gradients;
-use super::matmul::Old;
+use super::matmul::{Old, Vector};
 use super::scratch::{Grow, Scratch};
 use super::tape::Kept;
 use super::weights::Layer;
 use super::{attention::Heads, ops as forward_ops};
 use attention::attend;
+use memory::Record;
 
 impl Pass<'_, '_> {
     /// Adds to `gradients` those of `scale` times the sum of the batch's losses; returns that sum in nats,
@@ -56,17 +57,9 @@ impl Pass<'_, '_> {
     ) {
         let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
         let d_stream = memory.stream.grow(tokens * config.hidden);
-        let d_branch = match &layer.mlp_post_norm {
-            None => &*d_stream,
-            Some(norm) => {
-                let d_branch = memory.branch.grow(d_stream.len());
-                d_branch.copy_from_slice(d_stream);
-                let (values, d_weight) = (&norm.values, gradients.at(norm.place, norm.values.len()));
-                let branch = memory.tape.get(index, Kept::MlpBranch);
-                ops::rms_norm_inside(arch, branch, values, config.norm_eps, d_branch, d_weight);
-                &*d_branch
-            }
-        };
+        let kept = (&memory.tape, index, Kept::MlpBranch);
+        let d_branch =
+            self.post_norm_backward(&layer.mlp_post_norm, kept, d_stream, &mut memory.branch, gradients);
         let (gate, up) = (memory.tape.get(index, Kept::Gate), memory.tape.get(index, Kept::Up));
         let inner = scratch.gate.grow(gate.len());
         inner.copy_from_slice(gate);
@@ -84,24 +77,11 @@ impl Pass<'_, '_> {
         let (d_gate, d_up) = (memory.gate.grow(gate.len()), memory.up.grow(gate.len()));
         ops::gated(arch, config.activation, gate, up, d_inner, d_gate, d_up);
         let stream = memory.tape.get(index, Kept::MlpStream);
-        let x = match &layer.mlp_norm {
-            Some(weight) => {
-                let normed = scratch.normed.grow(stream.len());
-                forward_ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
-                &*normed
-            }
-            None => stream,
-        };
+        let x = self.normed(&layer.mlp_norm, stream, &mut scratch.normed);
         let d_x = memory.normed.grow(stream.len());
         linear::backward(&layer.gate, x, d_gate, d_x, Old::Replace, &mut scratch.weights, gradients);
         linear::backward(&layer.up, x, d_up, d_x, Old::Add, &mut scratch.weights, gradients);
-        match &layer.mlp_norm {
-            Some(weight) => {
-                let d_weight = gradients.at(weight.place, weight.values.len());
-                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, d_x, d_stream, d_weight);
-            }
-            None => forward_ops::add(arch, d_stream, d_x),
-        }
+        self.normed_backward(&layer.mlp_norm, stream, d_x, d_stream, gradients);
     }
 
     #[allow(clippy::too_many_arguments, reason = "what the forward step takes, and where the gradients go")]
@@ -118,17 +98,14 @@ impl Pass<'_, '_> {
         let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let d_stream = memory.stream.grow(tokens * config.hidden);
-        let d_branch = match &layer.attention_post_norm {
-            None => &*d_stream,
-            Some(norm) => {
-                let d_branch = memory.branch.grow(d_stream.len());
-                d_branch.copy_from_slice(d_stream);
-                let (values, d_weight) = (&norm.values, gradients.at(norm.place, norm.values.len()));
-                let branch = memory.tape.get(index, Kept::AttentionBranch);
-                ops::rms_norm_inside(arch, branch, values, config.norm_eps, d_branch, d_weight);
-                &*d_branch
-            }
-        };
+        let kept = (&memory.tape, index, Kept::AttentionBranch);
+        let d_branch = self.post_norm_backward(
+            &layer.attention_post_norm,
+            kept,
+            d_stream,
+            &mut memory.branch,
+            gradients,
+        );
         let attended = memory.tape.get(index, Kept::Attended);
         let d_attended = memory.attended.grow(tokens * wide);
         let widener = &mut scratch.weights;
@@ -168,25 +145,45 @@ impl Pass<'_, '_> {
         }
 
         let stream = memory.tape.get(index, Kept::Stream);
-        let x = match &layer.attention_norm {
-            Some(weight) => {
-                let normed = scratch.normed.grow(stream.len());
-                forward_ops::rms_norm(arch, stream, &weight.values, config.norm_eps, normed);
-                &*normed
-            }
-            None => stream,
-        };
+        let x = self.normed(&layer.attention_norm, stream, &mut scratch.normed);
         let d_x = memory.normed.grow(stream.len());
         linear::backward(&layer.query, x, d_queries, d_x, Old::Replace, &mut scratch.weights, gradients);
         linear::backward(&layer.key, x, d_keys, d_x, Old::Add, &mut scratch.weights, gradients);
         linear::backward(&layer.value, x, d_values, d_x, Old::Add, &mut scratch.weights, gradients);
-        match &layer.attention_norm {
-            Some(weight) => {
-                let d_weight = gradients.at(weight.place, weight.values.len());
-                ops::rms_norm(arch, stream, &weight.values, config.norm_eps, d_x, d_stream, d_weight);
-            }
-            None => forward_ops::add(arch, d_stream, d_x),
-        }
+        self.normed_backward(&layer.attention_norm, stream, d_x, d_stream, gradients);
+    }
+
+    /// From the gradient of what a branch adds to the stream to that of the branch, before the norm after it, where
+    /// there is one; what the norm saw is on the tape.
+    fn post_norm_backward<'s>(
+        &self,
+        norm: &Option<Vector>,
+        (tape, layer, branch): (&Record, usize, Kept),
+        d_stream: &'s [f32],
+        room: &'s mut Vec<f32>,
+        gradients: &mut Gradients,
+    ) -> &'s [f32] {
+        let Some(norm) = norm else { return d_stream };
+        let d_branch = room.grow(d_stream.len());
+        d_branch.copy_from_slice(d_stream);
+        let (values, d_weight) = (&norm.values, gradients.at(norm.place, norm.values.len()));
+        let branch = tape.get(layer, branch);
+        ops::rms_norm_inside(self.arch, branch, values, self.config.norm_eps, d_branch, d_weight);
+        d_branch
+    }
+
+    /// Of [`Pass::normed`]: adds to the stream's gradient what comes back through a branch, and to the norm's.
+    fn normed_backward(
+        &self,
+        norm: &Option<Vector>,
+        stream: &[f32],
+        d_x: &[f32],
+        d_stream: &mut [f32],
+        gradients: &mut Gradients,
+    ) {
+        let Some(norm) = norm else { return forward_ops::add(self.arch, d_stream, d_x) };
+        let d_weight = gradients.at(norm.place, norm.values.len());
+        ops::rms_norm(self.arch, stream, &norm.values, self.config.norm_eps, d_x, d_stream, d_weight);
     }
 
     fn embed_backward(&self, batch: &Batch, memory: &mut Memory, gradients: &mut Gradients) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the quickstart's checkpoints: a tokenizer, an English model, and five that were trained on from it.
-# About six minutes on two cores. The result is in out/quickstart-models; `install` copies it to recipes/quickstart.
+# Makes models like the quickstart's: a tokenizer, an English model, and five that were trained on from it.
+# About six minutes on two cores. The result is in out/quickstart-models; `install` puts them in the place
+# of those in recipes/quickstart, after which baselines and snapshots have to be made again.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 

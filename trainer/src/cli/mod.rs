@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use growmerge::problem::{Error, ExecError};
+use growmerge::problem::Error;
 
 /// Grow language-model checkpoints by HyperCloning and continue their pretraining, language by language.
 ///
@@ -57,17 +57,9 @@ pub(crate) fn main() -> ExitCode {
 /// Prints an error and picks the exit code.
 fn fail(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<Error>() {
-        Some(Error::Input(problems)) => {
-            eprintln!("{problems}");
-            ExitCode::from(2)
-        }
-        Some(Error::Exec(ExecError::Interrupted)) => {
-            eprintln!("{error}");
-            ExitCode::from(130)
-        }
-        Some(Error::Exec(_)) => {
-            eprintln!("{error}");
-            ExitCode::from(3)
+        Some(known) => {
+            eprintln!("{known}");
+            ExitCode::from(known.exit_code())
         }
         None => {
             eprintln!("error: {error:#}");

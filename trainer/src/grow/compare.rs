@@ -4,9 +4,9 @@ use std::path::Path;
 
 use growmerge::checkpoint::{Checkpoint, DType};
 use growmerge::decoder::{Config, Decoder, Scratch};
-use growmerge::eval::{Start, Tokenizer};
+use growmerge::eval::{Reading, Split, Start, Text, Tokenizer};
 use growmerge::plan::{Job, Plan};
-use growmerge::problem::{Error, ExecError, Problem};
+use growmerge::problem::{Error, Problem};
 use growmerge::view::View;
 
 /// Tokens that are compared at most, and those of one window.
@@ -78,18 +78,11 @@ pub fn compare(small: &str, wide: &str, text: &Path) -> Result<Difference, Error
         let what = format!("has {} tokens, {} has {}", of_wide.vocab, small.name(), of_small.vocab);
         return Err(Problem::error(wide.name(), what).into());
     }
-    let bytes = std::fs::read(text).map_err(ExecError::io("read", text))?;
-    let Ok(words) = String::from_utf8(bytes) else {
-        return Err(Problem::error(text.display().to_string(), "is not UTF-8 text").into());
-    };
+    let reading = Reading { split: Split::File, field: "text".into() };
+    let text = Text::read("", text, &reading)?;
     let tokenizer = Tokenizer::open(small.folder(), &Start::Auto)?;
-    let ids = tokenizer.ids(&[words], of_small.vocab)?.concat();
+    let ids = tokenizer.ids(&text.documents, of_small.vocab)?.concat();
     let ids = &ids[..ids.len().min(TOKENS)];
-    if ids.is_empty() {
-        return Err(
-            Problem::error(text.display().to_string(), "is empty: there is nothing to compare").into()
-        );
-    }
     let window = WINDOW.min(of_small.max_positions);
     let of_small = Decoder::new(of_small, &small, small.name(), window)?;
     let of_wide = Decoder::new(of_wide, &wide, wide.name(), window)?;

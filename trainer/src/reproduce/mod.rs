@@ -9,7 +9,6 @@ mod claims;
 mod contrast;
 mod corpus;
 mod curves;
-mod files;
 mod form;
 mod grid;
 mod ledger;
@@ -34,6 +33,8 @@ use std::time::Instant;
 
 use growmerge::problem::{Error, ExecError};
 use serde::Serialize;
+
+use crate::files;
 
 pub use claims::{Claim, Says};
 pub use contrast::{Contrast, Verdict};
@@ -154,7 +155,7 @@ fn sentences(
     files::folder(folder)?;
     let write = |m: &yardstick::Measure| {
         let path = folder.join(format!("{}.txt", m.language));
-        files::write(&path, &(m.sentences.join("\n") + "\n"))?;
+        files::write(&path, m.sentences.join("\n") + "\n")?;
         Ok((m.language, path))
     };
     valid.languages.iter().map(write).collect()

@@ -11,12 +11,13 @@ use growmerge::write::sha256_hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::Watch;
 use super::corpus::{Corpus, Part, all_languages};
 use super::runs::{Files, Goal, Lengths, describe};
 use super::scale::Study;
 use super::stages::{Growth, Maker};
 use super::subject::{ENGLISH, Language, Setup, Size, Subject};
-use super::{Watch, files};
+use crate::files;
 use crate::train::config::Start;
 
 /// A folder that is complete.
@@ -144,7 +145,7 @@ impl Builder<'_> {
         let started = Instant::now();
         make(&folder)?;
         let stage = Stage { name: name.into(), digest, seconds: started.elapsed().as_secs_f64(), folder };
-        files::write(&done, &(serde_json::to_string_pretty(&stage).unwrap_or_default() + "\n"))?;
+        files::write(&done, serde_json::to_string_pretty(&stage).unwrap_or_default() + "\n")?;
         self.watch.stage(name, super::Status::Done { seconds: stage.seconds });
         Ok(stage)
     }

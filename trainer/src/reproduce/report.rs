@@ -6,6 +6,7 @@ use growmerge::problem::Error;
 use growmerge::report::{Part, page, text};
 use serde_json::{Value, json};
 
+use super::About;
 use super::book::Book;
 use super::claims::{Claim, claims};
 use super::measures::Means;
@@ -16,7 +17,7 @@ use super::runs::Lengths;
 use super::scale::{Scale, Study};
 use super::subject::{ENGLISH, Setup, Subset, Tuning};
 use super::tables::{self, Titled};
-use super::{About, files};
+use crate::files;
 
 /// Everything that a report is made from.
 pub(super) struct Report<'a> {
@@ -54,9 +55,9 @@ impl Report<'_> {
         let title = "Grow up and merge, in miniature";
         let parts = self.parts(&content)?;
         let rows = rows(self.book);
-        files::write(&folder.join("report.html"), &page(title, &parts))?;
-        files::write(&folder.join("report.md"), &text(title, &parts))?;
-        files::write(&folder.join("results.csv"), &csv(&rows))?;
+        files::write(&folder.join("report.html"), page(title, &parts))?;
+        files::write(&folder.join("report.md"), text(title, &parts))?;
+        files::write(&folder.join("results.csv"), csv(&rows))?;
         let json = self.json(&content, &rows);
         files::write(
             &folder.join("results.json"),

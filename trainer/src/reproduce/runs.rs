@@ -7,10 +7,11 @@ use growmerge::eval::{Split, Tokenizer};
 use growmerge::problem::{Error, Problems};
 
 use super::corpus::{Corpus, Part, all_languages};
+use super::curves;
 use super::scale::Study;
 use super::subject::{ENGLISH, Language};
-use super::{curves, files};
 use crate::data::{Mixture, Portion, Sampling, Source};
+use crate::files;
 use crate::train::config::{Checkpoints, Optimizer, Run, Schedule, Start, Validation};
 
 /// Where a run finds what it reads. The identity of a run is its description with digests in place of paths.
@@ -119,7 +120,7 @@ pub(super) fn tokens(corpus: &Corpus, tokenizer: &Path, vocab: u64) -> Result<BT
         Ok((language.to_owned(), encoded.iter().map(|t| t.ids.len() as u64).sum()))
     };
     let tokens: BTreeMap<String, u64> = all_languages().map(count).collect::<Result<_, Problems>>()?;
-    files::write(&kept, &serde_json::to_string(&tokens).unwrap_or_default())?;
+    files::write(&kept, serde_json::to_string(&tokens).unwrap_or_default())?;
     Ok(tokens)
 }
 

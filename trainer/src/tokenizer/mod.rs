@@ -17,7 +17,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::train::files;
+use crate::files;
 use sample::Source;
 
 /// What stands between documents.

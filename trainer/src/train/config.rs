@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use growmerge::problem::{Error, Problem, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::files::DTYPES;
+use super::store::DTYPES;
 use crate::data;
 
 /// One run.

@@ -3,6 +3,7 @@
 //! stream's variance does not grow with depth (Radford et al. 2019, section 2.3). Norms begin at 1, biases at 0.
 
 use growmerge::decoder::{Config, Layout, NormWeight};
+use growmerge::device::cpu::Cpu;
 use growmerge::device::philox;
 use serde_json::{Map, Value};
 
@@ -18,7 +19,7 @@ pub(super) fn weights(json: &Map<String, Value>, config: &Config, layout: &Layou
     let range = json.get("initializer_range").and_then(Value::as_f64);
     let deviation = range.unwrap_or(1.0 / (config.hidden as f64).sqrt());
     let into_stream = deviation / (2.0 * config.layers.len() as f64).sqrt();
-    let mut values = vec![0.0; layout.len()];
+    let (cpu, mut values) = (Cpu::new(), vec![0.0; layout.len()]);
     for slot in layout.slots() {
         let values = &mut values[slot.range.clone()];
         match slot.shape.len() {
@@ -27,8 +28,8 @@ pub(super) fn weights(json: &Map<String, Value>, config: &Config, layout: &Layou
             _ => {
                 let out = slot.name.ends_with("o_proj.weight") || slot.name.ends_with("down_proj.weight");
                 let deviation = if out { into_stream } else { deviation };
-                let normal = philox::normals(philox::key(seed, &slot.name, 0));
-                values.iter_mut().zip(normal).for_each(|(v, n)| *v = (n * deviation) as f32);
+                cpu.normals(philox::key(seed, &slot.name, 0), 0, values);
+                values.iter_mut().for_each(|v| *v *= deviation as f32);
             }
         }
     }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use growmerge::problem::ExecError;
 use serde::{Deserialize, Serialize};
 
-use super::files;
 use super::validation::Scores;
+use crate::files;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,6 @@ impl Metrics {
             Line::Measured { step, .. } => *step < steps,
             Line::Step { step, .. } => *step <= steps,
         };
-        // As they were written: numbers that are read and written again may change in their last digit.
         let lines: Vec<String> = text(path)?
             .lines()
             .filter(|line| serde_json::from_str(line).is_ok_and(|line| before(&line)))

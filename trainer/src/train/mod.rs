@@ -6,13 +6,13 @@
 pub mod config;
 mod curves;
 mod divergence;
-pub(crate) mod files;
 mod initial;
 mod metrics;
 mod model;
 mod optimizer;
 mod run;
 mod schedule;
+mod store;
 mod symmetry;
 mod trainer;
 mod validation;

@@ -14,8 +14,9 @@ use super::divergence::Divergence;
 use super::metrics::{Line, Metrics, read as read_metrics};
 use super::validation::{Held, Scores};
 use super::{Model, Trainer, asymmetry};
-use super::{curves, files};
+use super::{curves, store};
 use crate::data::{Corpus, Share};
+use crate::files;
 
 /// How a run is carried out: nothing here changes a bit of its result.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +111,7 @@ pub fn run(run: &Run, out: &Path, options: &Options<'_>, watch: &dyn Watch) -> R
         return Ok(finished);
     }
     let state = out.join("state.safetensors");
-    if files::load_state(&mut opened.trainer, &opened.identity, &state)? {
+    if store::load_state(&mut opened.trainer, &opened.identity, &state)? {
         if options.unfinished == Unfinished::Refuse {
             let what = format!("an unfinished run is here, at step {}", opened.trainer.optimizer().steps);
             return Err(Problem::error(out.display().to_string(), what).hint("--resume continues it").into());
@@ -245,10 +246,10 @@ fn steps(
         let cancelled = options.cancel.load(Ordering::Relaxed);
         if run.checkpoints.keep.contains(&(step + 1)) {
             let kept = out.join(format!("step-{}", step + 1));
-            files::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, &kept)?;
+            store::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, &kept)?;
         }
         if cancelled || ((step + 1) % run.checkpoints.every == 0 && step + 1 < run.steps) {
-            files::save_state(&trainer, &identity, &state)?;
+            store::save_state(&trainer, &identity, &state)?;
         }
         if cancelled {
             return Err(ExecError::Interrupted.into());
@@ -257,7 +258,7 @@ fn steps(
     let line = measure(&trainer, run.steps)?;
     metrics.add(&line)?;
     watch.line(&line);
-    files::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, out)?;
+    store::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, out)?;
     let curves = curves::picture(&read_metrics(&out.join("metrics.jsonl"))?);
     files::write(&out.join("curves.svg"), curves.as_bytes())?;
     let tail = losses.len().div_ceil(10).max(1);

@@ -1,7 +1,7 @@
-//! Models and states on the disk. Whatever has its final name is complete: all is written aside and renamed.
+//! Models and states on the disk.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use growmerge::checkpoint::{Checkpoint, DType};
 use growmerge::decoder::Tensors;
@@ -13,6 +13,7 @@ use safetensors::tensor::TensorView;
 use super::model::Model;
 use super::optimizer::AdamW;
 use super::trainer::Trainer;
+use crate::files::{aside, folder, write};
 
 /// Files of a tokenizer that go with a model, where they are there.
 const TOKENIZER: [&str; 6] = [
@@ -26,24 +27,6 @@ const TOKENIZER: [&str; 6] = [
 
 /// Element types that a model can be written in.
 pub(super) const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
-
-/// Writes a file aside and renames it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
-    let aside = aside(path);
-    std::fs::write(&aside, bytes).map_err(ExecError::io("write", path))?;
-    std::fs::rename(&aside, path).map_err(ExecError::io("rename", path))
-}
-
-fn aside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
-}
-
-/// Makes a folder and those above it.
-pub(crate) fn folder(path: &Path) -> Result<(), ExecError> {
-    std::fs::create_dir_all(path).map_err(ExecError::io("create", path))
-}
 
 /// Writes a model that `transformers` loads: `config.json`, the tokenizer's files, and the weights last.
 pub(super) fn save_model(model: &Model, dtype: &str, tokenizer: &Path, out: &Path) -> Result<(), ExecError> {
