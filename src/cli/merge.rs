@@ -168,7 +168,7 @@ fn cancel_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
 /// SHA-256 of every input file.
 fn hash_inputs(plan: &Plan) -> Result<BTreeMap<PathBuf, String>, Error> {
     use rayon::prelude::*;
-    let files: Vec<_> = plan.inputs.iter().flat_map(|i| i.files()).collect();
+    let files: Vec<_> = plan.files().collect();
     let hash = |file: &&growmerge::checkpoint::SafetensorsFile| {
         let hex = growmerge::write::sha256_hex(file.bytes());
         file.check_intact()?;

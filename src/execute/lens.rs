@@ -1,101 +1,183 @@
-//! What a worker reads of a source: stored bytes, or what a view makes of them.
+//! What a worker reads of a source: stored bytes, what a view makes of them, or what another plan makes.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::run::Context;
+use super::Options;
+use super::stage::Making;
 use crate::checkpoint::{DType, TensorInfo};
+use crate::checksum;
 use crate::device::Chunk;
 use crate::device::cpu::Cpu;
-use crate::plan::Source;
-use crate::problem::ExecError;
-use crate::view::{Input, Tiling, View};
+use crate::plan::{Input, Leaf, Order, Origin, Plan, Source};
+use crate::problem::{Error, ExecError};
+use crate::view::{Tiling, View};
+
+/// What it takes to see: views and stages compute on the host.
+#[derive(Clone, Copy)]
+pub(super) struct Eye<'a> {
+    pub(super) host: &'a Cpu,
+    pub(super) options: &'a Options<'a>,
+}
 
 /// One source of a job.
 pub(super) struct Lens<'a> {
     pub(super) source: Source,
     /// As it is seen.
     pub(super) info: &'a TensorInfo,
-    bytes: &'a [u8],
-    view: &'a View,
-    /// Of a view's noise.
-    scales: Vec<f32>,
+    /// The stored tensors behind it.
+    pub(super) leaves: Vec<Leaf<'a>>,
+    glass: Glass<'a>,
+    keeps_type: bool,
 }
 
-/// A worker's memory for one source: what a view makes of a block.
+/// How elements come about.
+enum Glass<'a> {
+    /// As they are stored.
+    Stored(Chunk<'a>),
+    /// As copies.
+    Tiled {
+        stored: Chunk<'a>,
+        tiling: &'a Tiling,
+        /// Of its noise.
+        scales: Vec<f32>,
+    },
+    /// By another plan.
+    Made(Box<Making<'a>>),
+}
+
+/// A worker's memory for one source: what a view makes of a block, and what it needs for that.
 #[derive(Default)]
 pub(super) struct Desk {
-    block: Vec<f32>,
-    room: Vec<f32>,
+    pub(super) block: Vec<f32>,
+    pub(super) room: Vec<f32>,
+    /// Of what the view is made of.
+    pub(super) below: Vec<Desk>,
 }
 
 impl<'a> Lens<'a> {
-    /// Looks a source up, and measures what its view must know of the whole tensor.
-    pub(super) fn open<D>(context: &Context<'a, D>, source: Source) -> Result<Self, ExecError> {
-        let input: &'a Input = &context.plan.inputs[source.input];
-        let (info, view) = (&input.tensors()[source.tensor], input.view(source.tensor));
-        let mut lens = Self { source, info, bytes: input.bytes(source.tensor), view, scales: Vec::new() };
-        if let View::Tiled(tiling @ Tiling { noise: Some(noise), .. }) = view {
-            let go_on = || !context.options.cancel.load(Ordering::Relaxed);
-            lens.scales = noise.scales(tiling, &context.host, lens.stored(), go_on);
-            input.check_intact(source.tensor)?;
-        }
+    /// Looks a source up, and measures what its views must know of the whole tensor.
+    pub(super) fn open(eye: Eye<'a>, plan: &'a Plan, source: Source) -> Result<Self, Error> {
+        let input: &'a Input = &plan.inputs[source.input];
+        let lens = Self {
+            source,
+            info: &input.tensors()[source.tensor],
+            leaves: input.leaves(source.tensor),
+            glass: Glass::open(eye, input, source.tensor)?,
+            keeps_type: input.keeps_type(source.tensor),
+        };
+        lens.check_intact()?;
         Ok(lens)
     }
 
     /// Whether its elements are 16-bit floats, as they are seen.
     pub(super) fn is_half(&self) -> bool {
-        self.view.is_stored() && self.info.dtype.size() <= 2
+        self.keeps_type && self.info.dtype.size() <= 2
     }
 
-    /// All of the stored tensor.
-    fn stored(&self) -> Chunk<'a> {
-        Chunk { dtype: self.info.dtype, bytes: self.bytes }
+    /// Some elements as they are seen, f32 where a view does arithmetic.
+    pub(super) fn chunk<'d>(
+        &'d self,
+        eye: Eye<'_>,
+        elements: Range<usize>,
+        desk: &'d mut Desk,
+    ) -> Result<Chunk<'d>, Error> {
+        self.glass.chunk(eye, elements, desk)
     }
 
-    /// Some elements as they are seen, f32 where the view does arithmetic.
-    pub(super) fn chunk<'d>(&self, host: &Cpu, elements: Range<usize>, desk: &'d mut Desk) -> Chunk<'d>
-    where
-        'a: 'd,
-    {
-        let dtype = self.info.dtype;
-        let size = dtype.size();
-        match self.view {
-            View::Plain => Chunk { dtype, bytes: plain(self.bytes, size, elements) },
-            View::Tiled(tiling) if tiling.is_copy() => {
-                let len = elements.len() * size;
-                desk.block.resize(len.div_ceil(4), 0.0);
-                let bytes = &mut bytemuck::cast_slice_mut(&mut desk.block)[..len];
-                tiling.copy(self.bytes, size, elements, bytes);
-                Chunk { dtype, bytes }
+    /// Checksums of the leaves that are not read in order; nothing for the others.
+    pub(super) fn whole_sums(&self) -> Result<Vec<Option<u64>>, ExecError> {
+        let sum = |leaf: &Leaf<'a>| match leaf.order {
+            Order::Any => {
+                let sum = checksum::of(leaf.bytes());
+                leaf.check_intact().map(|()| Some(sum))
             }
-            View::Tiled(tiling) => {
+            Order::Same | Order::Copies(_) => Ok(None),
+        };
+        self.leaves.iter().map(sum).collect()
+    }
+
+    /// Brings what some elements are made of into memory before they are used.
+    pub(super) fn prefetch(&self, elements: &Range<usize>) {
+        self.leaves.iter().for_each(|leaf| leaf.prefetch(elements.clone()));
+    }
+
+    /// Whether the files behind it still are what they were when they were opened.
+    pub(super) fn check_intact(&self) -> Result<(), ExecError> {
+        self.leaves.iter().try_for_each(Leaf::check_intact)
+    }
+
+    /// Where an element comes from: the stored tensor, the place in it, and the width of a row there.
+    pub(super) fn place(&self, element: usize) -> (usize, usize) {
+        let own = || (element, self.info.shape.last().copied().unwrap_or(1).max(1));
+        self.leaves.first().map_or_else(own, |leaf| leaf.place(element))
+    }
+}
+
+impl<'a> Glass<'a> {
+    fn open(eye: Eye<'a>, input: &'a Input, tensor: usize) -> Result<Self, Error> {
+        match input {
+            Input::Stored(checkpoint) => {
+                let info = &checkpoint.tensors()[tensor];
+                Ok(Self::Stored(Chunk { dtype: info.dtype, bytes: checkpoint.bytes(info) }))
+            }
+            Input::Stage(stage) => Ok(Self::Made(Box::new(Making::open(eye, &stage.plan, tensor)?))),
+            Input::Seen(_) => match input.origin(tensor) {
+                Some(origin) => Self::through(eye, origin),
+                None => Ok(Self::Stored(Chunk { dtype: DType::F32, bytes: &[] })),
+            },
+        }
+    }
+
+    fn through(eye: Eye<'a>, origin: &'a Origin) -> Result<Self, Error> {
+        let below = |i: usize| match origin.of.get(i) {
+            Some((input, tensor)) => Self::open(eye, input, *tensor),
+            None => Ok(Self::Stored(Chunk { dtype: DType::F32, bytes: &[] })),
+        };
+        match (&origin.view, below(0)?) {
+            (View::Tiled(tiling), Self::Stored(stored)) => {
+                let go_on = || !eye.options.cancel.load(Ordering::Relaxed);
+                let scales = match &tiling.noise {
+                    Some(noise) => noise.scales(tiling, eye.host, stored, go_on),
+                    None => Vec::new(),
+                };
+                Ok(Self::Tiled { stored, tiling, scales })
+            }
+            // Only stored tensors are tiled: `Input::grown` sees to it.
+            (View::Plain | View::Tiled(_), below) => Ok(below),
+        }
+    }
+
+    fn chunk<'d>(
+        &'d self,
+        eye: Eye<'_>,
+        elements: Range<usize>,
+        desk: &'d mut Desk,
+    ) -> Result<Chunk<'d>, Error> {
+        match self {
+            Self::Stored(stored) => {
+                let size = stored.dtype.size();
+                let bytes = stored.bytes.get(elements.start * size..elements.end * size).unwrap_or_default();
+                Ok(Chunk { dtype: stored.dtype, bytes })
+            }
+            Self::Tiled { stored, tiling, .. } if tiling.is_copy() => {
+                let size = stored.dtype.size();
+                let bytes = room(&mut desk.block, elements.len() * size);
+                tiling.copy(stored.bytes, size, elements, bytes);
+                Ok(Chunk { dtype: stored.dtype, bytes })
+            }
+            Self::Tiled { stored, tiling, scales } => {
                 desk.block.resize(elements.len(), 0.0);
-                tiling.fill(host, self.stored(), elements, &self.scales, &mut desk.block, &mut desk.room);
-                Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(&desk.block) }
+                tiling.fill(eye.host, *stored, elements, scales, &mut desk.block, &mut desk.room);
+                Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(&desk.block) })
             }
-        }
-    }
-
-    /// The stored bytes that come up for the first time in a run of elements: over the tensor each of them
-    /// does so once, in order, which is what a checksum needs.
-    pub(super) fn first_bytes(&self, elements: Range<usize>) -> &'a [u8] {
-        let size = self.info.dtype.size();
-        match self.view {
-            View::Plain => plain(self.bytes, size, elements),
-            View::Tiled(tiling) => plain(self.bytes, size, tiling.first_copies(elements)),
-        }
-    }
-
-    /// Where an element comes from: its place in the stored tensor, and the width of a row there.
-    pub(super) fn origin(&self, element: usize) -> (usize, usize) {
-        match self.view {
-            View::Plain => (element, self.info.shape.last().copied().unwrap_or(1).max(1)),
-            View::Tiled(tiling) => (tiling.origin(element), tiling.columns),
+            Self::Made(making) => making.chunk(elements, desk),
         }
     }
 }
 
-fn plain(bytes: &[u8], size: usize, elements: Range<usize>) -> &[u8] {
-    bytes.get(elements.start * size..elements.end * size).unwrap_or_default()
+/// So many bytes of a buffer.
+pub(super) fn room(block: &mut Vec<f32>, len: usize) -> &mut [u8] {
+    block.resize(len.div_ceil(4), 0.0);
+    &mut bytemuck::cast_slice_mut(block)[..len]
 }

@@ -9,7 +9,7 @@ use super::search::{Counts, Equals, Search, add_all, add_unit};
 use crate::device::{Cut, Device, Overlap};
 use crate::method::{AbsSums, Band, Measured, Quantity, Stat, Then, Vectors, pairs};
 use crate::plan::{Job, Work};
-use crate::problem::ExecError;
+use crate::problem::{Error, ExecError};
 
 /// Sums of columns are taken over this many parts of a tensor, then added in order: more would be more
 /// memory, fewer less for threads to share.
@@ -245,8 +245,8 @@ impl Meter {
     /// whose magnitude has that key.
     pub(super) fn conclude(
         &mut self,
-        mut find: impl FnMut(usize, u32, u64) -> Result<u64, ExecError>,
-    ) -> Result<(), ExecError> {
+        mut find: impl FnMut(usize, u32, u64) -> Result<u64, Error>,
+    ) -> Result<(), Error> {
         let sums = std::mem::take(&mut self.sums).into_iter().fold(Vec::new(), |mut total, unit| {
             if total.is_empty() {
                 return unit;

@@ -16,6 +16,7 @@ mod output;
 mod piece;
 mod run;
 mod search;
+mod stage;
 mod statistics;
 
 pub use piece::{ALIGN, Piece};
@@ -29,10 +30,9 @@ use crate::device::Device;
 pub use crate::device::UNIT;
 use crate::device::cpu::Cpu;
 use crate::method::{AnyOperator, RunsOn};
-use crate::plan::{Job, Plan, Source};
+use crate::plan::{Input, Job, Plan};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
-use crate::view::View;
 
 /// Pieces that a sink may keep before it lets workers wait.
 pub const WRITE_BEHIND: usize = 4;
@@ -64,8 +64,8 @@ pub trait Sink: Sync {
 pub struct Sealed {
     /// Of the tensor's bytes in the output.
     pub sha256: Output<Sha256>,
-    /// CRC-64/NVME of the bytes of each source, as they were read.
-    pub inputs: Vec<(Source, u64)>,
+    /// CRC-64/NVME of each stored tensor that was read for it, in the order of [`Job::leaves`].
+    pub inputs: Vec<u64>,
 }
 
 /// How to run.
@@ -103,27 +103,39 @@ pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
 /// An upper bound of the memory that a run allocates, in bytes: blocks, counters and output units.
 /// Mapped inputs are not counted; the system takes their pages back when it needs them.
 pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
-    let models = plan.jobs.iter().map(|j| j.sources().count()).max().unwrap_or(0);
     let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
-    let searches = plan.jobs.iter().map(statistics::searches).max().unwrap_or(0);
-    let longest = plan.jobs.iter().map(Job::grain).max().unwrap_or(0);
-    // What a view makes of a block, and a stored row of noise.
-    let sources = plan.jobs.iter().flat_map(Job::sources);
-    let views = sources.filter_map(|s| match plan.inputs[s.input].view(s.tensor) {
-        View::Plain => None,
-        View::Tiled(tiling) => Some(block_elements.max(longest) + tiling.columns),
-    });
-    let views = models * views.max().unwrap_or(0) * 4;
-    let blocks = (2 * models + 4) * block_elements.max(longest) * 4 + views;
-    // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
-    let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
     // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to
     // be written.
     let unit = plan.jobs.iter().map(unit).max().unwrap_or(0);
     let units = (1 + board::AHEAD) * unit * width;
     let written = (1 + WRITE_BEHIND) * unit * width;
-    let values = plan.jobs.iter().map(measure::value_bytes).max().unwrap_or(0);
-    (threads * (blocks + counters + units + values) + written + (8 << 20)) as u64
+    let work = plan.jobs.iter().map(|j| job_memory(plan, j, block_elements)).max().unwrap_or(0);
+    (threads * (work + units) + written + (8 << 20)) as u64
+}
+
+/// What one thread needs for one job, in bytes.
+fn job_memory(plan: &Plan, job: &Job, block_elements: usize) -> usize {
+    let block = block_elements.max(job.grain());
+    let sources = job.sources().map(|s| source_memory(&plan.inputs[s.input], s.tensor, block));
+    let blocks = (2 * job.sources().count() + 4) * block * 4;
+    // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
+    let searches = statistics::searches(job);
+    let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
+    sources.sum::<usize>() + blocks + counters + measure::value_bytes(job)
+}
+
+/// What is needed to see a block of a source.
+fn source_memory(input: &Input, tensor: usize, block: usize) -> usize {
+    match (input, input.origin(tensor)) {
+        (Input::Stage(stage), _) => {
+            stage.plan.jobs.get(tensor).map_or(0, |job| block * 4 + job_memory(&stage.plan, job, block))
+        }
+        (_, Some(origin)) => {
+            let below = origin.of.iter().map(|(input, tensor)| source_memory(input, *tensor, block));
+            below.sum::<usize>() + origin.view.memory(block)
+        }
+        (_, None) => 0,
+    }
 }
 
 /// Merges the tensors `jobs` of a plan.
@@ -149,7 +161,8 @@ where
         .build()
         .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     tracing::info!(tensors = jobs.len(), threads, block = device.block_elements(), "merging");
-    let context = run::Context { device, host: Cpu::new(), plan, options, sink, observer };
+    let host = Cpu::new();
+    let context = run::Context { device, host: &host, plan, options, sink, observer };
     let board = board::Board::new(plan, jobs);
     pool.broadcast(|_| board.work(&context));
     board.finish()

@@ -14,11 +14,15 @@ impl<'a> Run<'a> {
         chunk: Chunk<'_>,
     ) -> Error {
         let inputs = &context.plan.inputs;
-        let (tensor, model) = (&lens.source.stored(inputs).name, inputs[lens.source.input].name());
+        let model = inputs[lens.source.input].name();
+        let tensor = match inputs[lens.source.input].stage() {
+            None => lens.leaves.first().map_or(&lens.info.name, |leaf| &leaf.info().name),
+            Some(_) => &lens.info.name,
+        };
         let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
         let what = format!(
             "model {model}{renamed} has {}",
-            self.first_non_finite(context, chunk, |at| lens.origin(start + at))
+            self.first_non_finite(context, chunk, |at| lens.place(start + at))
         );
         Problem::error(&self.job.name, what)
             .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")

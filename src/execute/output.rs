@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
+use super::lens::Lens;
 use super::run::{Context, Run, locked};
 use super::{Piece, Sealed};
 use crate::checksum::Joined;
@@ -17,7 +18,7 @@ pub(super) struct Seal {
     pub(super) sha: Option<Sha256>,
     pub(super) next: usize,
     pub(super) waiting: BTreeMap<usize, Piece>,
-    /// Of each unit, the checksum and length of each source.
+    /// Of each unit, the checksum and length of what was read of each stored tensor.
     pub(super) crcs: Vec<Vec<(u64, u64)>>,
 }
 
@@ -62,18 +63,16 @@ impl<'a> Run<'a> {
     pub(super) fn seal<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
         let mut seal = locked(&self.seal);
         let sha256 = seal.sha.take().unwrap_or_default().finalize();
-        let inputs = self
-            .job
-            .sources()
-            .enumerate()
-            .map(|(i, source)| {
-                let mut joined = Joined::new();
-                for (sum, len) in seal.crcs.iter().filter_map(|unit| unit.get(i)) {
-                    joined.add(*sum, *len);
-                }
-                (source, joined.sum())
-            })
-            .collect();
+        let whole = self.lenses.iter().map(Lens::whole_sums).collect::<Result<Vec<_>, _>>()?;
+        let joined = |i| {
+            let mut joined = Joined::new();
+            for (sum, len) in seal.crcs.iter().filter_map(|unit| unit.get(i)) {
+                joined.add(*sum, *len);
+            }
+            joined.sum()
+        };
+        let inputs = whole.concat().into_iter().enumerate();
+        let inputs = inputs.map(|(i, whole)| whole.unwrap_or_else(|| joined(i))).collect();
         context.sink.seal(self.index, Sealed { sha256, inputs })?;
         tracing::debug!(tensor = self.job.name, "merged");
         // Passes that were saved count as done, so that the total comes out.

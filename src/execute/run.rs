@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
-use super::lens::{Desk, Lens};
+use super::lens::{Desk, Eye, Lens};
 use super::measure::Meter;
 use super::output::Seal;
 use super::{Observer, Options, Piece, Sink, statistics, unit};
@@ -11,18 +11,30 @@ use crate::checksum;
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device, Finiteness};
 use crate::method::{AnyOperator, Block, Measured, RunsOn};
-use crate::plan::{Job, Plan, Work};
+use crate::plan::{Job, Leaf, Plan, Work};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
 
 /// What all workers share.
 pub(super) struct Context<'a, D> {
     pub(super) device: &'a D,
-    pub(super) host: Cpu,
+    pub(super) host: &'a Cpu,
     pub(super) plan: &'a Plan,
     pub(super) options: &'a Options<'a>,
     pub(super) sink: &'a dyn Sink,
     pub(super) observer: &'a dyn Observer,
+}
+
+impl<'a, D> Context<'a, D> {
+    /// What sources are looked at with.
+    pub(super) fn eye(&self) -> Eye<'a> {
+        Eye { host: self.host, options: self.options }
+    }
+
+    /// Whether the merge is to stop.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.options.cancel.load(Ordering::Relaxed)
+    }
 }
 
 /// A job that was begun.
@@ -52,11 +64,11 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl<'a> Run<'a> {
     /// Begins a job: decides what must be measured, and takes samples for it.
-    pub(super) fn open<D: Device>(context: &Context<'a, D>, index: usize) -> Result<Self, ExecError> {
+    pub(super) fn open<D: Device>(context: &Context<'a, D>, index: usize) -> Result<Self, Error> {
         let job = &context.plan.jobs[index];
         let units = job.elements().div_ceil(unit(job));
-        let lenses =
-            job.sources().map(|source| Lens::open(context, source)).collect::<Result<Vec<_>, _>>()?;
+        let open = |source| Lens::open(context.eye(), context.plan, source);
+        let lenses = job.sources().map(open).collect::<Result<Vec<_>, _>>()?;
         let meters = statistics::meters(context, job, &lenses)?;
         let portion = meters.iter().map(Meter::portion).max().unwrap_or(1);
         Ok(Self {
@@ -97,22 +109,19 @@ impl<'a> Run<'a> {
 
     /// A block of every source: models in order, then the base.
     pub(super) fn chunks<'d>(
-        &self,
-        host: &Cpu,
+        &'d self,
+        eye: Eye<'_>,
         block: &std::ops::Range<usize>,
         desks: &'d mut [Desk],
-    ) -> Vec<Chunk<'d>>
-    where
-        'a: 'd,
-    {
+    ) -> Result<Vec<Chunk<'d>>, Error> {
         let lenses = self.lenses.iter().zip(desks);
-        lenses.map(|(lens, desk)| lens.chunk(host, block.clone(), desk)).collect()
+        lenses.map(|(lens, desk)| lens.chunk(eye, block.clone(), desk)).collect()
     }
 
     /// In the first pass, brings a unit's inputs into memory.
-    pub(super) fn prefetch<D: Device>(&self, context: &Context<'a, D>, range: std::ops::Range<usize>) {
+    pub(super) fn prefetch(&self, range: &std::ops::Range<usize>) {
         if self.passes.load(Ordering::Relaxed) == 0 {
-            self.job.sources().for_each(|s| s.prefetch(&context.plan.inputs, range.clone()));
+            self.lenses.iter().for_each(|lens| lens.prefetch(range));
         }
     }
 
@@ -121,46 +130,68 @@ impl<'a> Run<'a> {
     where
         dyn AnyOperator: RunsOn<D>,
     {
-        let d = context.device;
         let range = self.range(unit);
         let size = self.job.dtype.size();
         let mut piece = context.sink.piece(self.index, (range.start * size) as u64, range.len() * size);
         let out = piece.bytes_mut();
-        self.prefetch(context, range.clone());
-        let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
-        let mut crcs: Vec<_> = self.lenses.iter().map(|_| (checksum::running(), 0)).collect();
+        self.prefetch(&range);
+        let mut sums: Vec<_> = self.leaves().map(|_| (checksum::running(), 0)).collect();
         let mut desks = self.desks();
-        let refuse = context.options.non_finite == NonFinite::Refuse;
-        for block in self.blocks(d, range.clone()) {
-            let mut models = self.chunks(&context.host, &block, &mut desks);
-            for ((lens, (crc, len)), chunk) in self.lenses.iter().zip(&mut crcs).zip(&models) {
-                let bytes = lens.first_bytes(block.clone());
-                crc.update(bytes);
-                *len += bytes.len() as u64;
-                if refuse && context.host.finite(*chunk) == Finiteness::NonFinite {
-                    self.check_intact(context)?;
-                    return Err(self.non_finite_input(context, lens, block.start, *chunk));
-                }
-            }
-            let base = self.job.base.and_then(|_| models.pop());
+        for block in self.blocks(context.device, range.clone()) {
             let place = &mut out[(block.start - range.start) * size..(block.end - range.start) * size];
-            match &self.job.work {
-                Work::Copy(_) => place.copy_from_slice(models.first().map_or(&[], |chunk| chunk.bytes)),
-                Work::Merge(op) => {
-                    let x = Block { models: &models, base, first: block.start as u64, stats: &stats };
-                    let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(op.as_ref(), d, &x)?;
-                    if d.store(&merged, self.job.dtype, place)? == Finiteness::NonFinite && refuse {
-                        let chunk = Chunk { dtype: self.job.dtype, bytes: place };
-                        return Err(self.non_finite_output(context, block.start, chunk));
-                    }
-                }
+            self.make(context, block.clone(), &mut desks, place)?;
+            for (leaf, (sum, len)) in self.leaves().zip(&mut sums) {
+                let bytes = leaf.first_bytes(block.clone());
+                sum.update(bytes);
+                *len += bytes.len() as u64;
             }
         }
-        self.check_intact(context)?;
-        locked(&self.seal).crcs[unit] = crcs.iter().map(|(crc, len)| (crc.finalize(), *len)).collect();
+        self.check_intact()?;
+        locked(&self.seal).crcs[unit] = sums.iter().map(|(sum, len)| (sum.finalize(), *len)).collect();
         let read = range.len() as u64 * self.lenses.iter().map(|l| l.info.dtype.size() as u64).sum::<u64>();
         self.report(context, read);
         Ok(piece)
+    }
+
+    /// Makes a block of the result, `out` being its bytes.
+    pub(super) fn make<D: Device>(
+        &self,
+        context: &Context<'a, D>,
+        block: std::ops::Range<usize>,
+        desks: &mut [Desk],
+        out: &mut [u8],
+    ) -> Result<(), Error>
+    where
+        dyn AnyOperator: RunsOn<D>,
+    {
+        let d = context.device;
+        let refuse = context.options.non_finite == NonFinite::Refuse;
+        let mut models = self.chunks(context.eye(), &block, desks)?;
+        for (lens, chunk) in self.lenses.iter().zip(&models) {
+            if refuse && context.host.finite(*chunk) == Finiteness::NonFinite {
+                self.check_intact()?;
+                return Err(self.non_finite_input(context, lens, block.start, *chunk));
+            }
+        }
+        let base = self.job.base.and_then(|_| models.pop());
+        match &self.job.work {
+            Work::Copy(_) => out.copy_from_slice(models.first().map_or(&[], |chunk| chunk.bytes)),
+            Work::Merge(op) => {
+                let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
+                let x = Block { models: &models, base, first: block.start as u64, stats: &stats };
+                let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(op.as_ref(), d, &x)?;
+                if d.store(&merged, self.job.dtype, out)? == Finiteness::NonFinite && refuse {
+                    let chunk = Chunk { dtype: self.job.dtype, bytes: out };
+                    return Err(self.non_finite_output(context, block.start, chunk));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored tensors behind all sources, in order.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf<'a>> {
+        self.lenses.iter().flat_map(|lens| &lens.leaves)
     }
 
     /// Reports bytes, but over the whole job never more than was announced.
@@ -172,8 +203,7 @@ impl<'a> Run<'a> {
         context.observer.advance(bytes);
     }
 
-    pub(super) fn check_intact<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
-        let inputs = &context.plan.inputs;
-        self.job.sources().try_for_each(|s| inputs[s.input].check_intact(s.tensor))
+    pub(super) fn check_intact(&self) -> Result<(), ExecError> {
+        self.lenses.iter().try_for_each(Lens::check_intact)
     }
 }

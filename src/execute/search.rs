@@ -3,7 +3,7 @@
 use super::cut::{CutSearch, FEW_BINS, MAX_BINS, Step};
 use super::guess::Guess;
 use crate::device::{Cut, Device, Outside, Window};
-use crate::problem::ExecError;
+use crate::problem::{Error, ExecError};
 
 /// How many of the largest are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -146,8 +146,8 @@ impl Search {
     pub(super) fn conclude(
         &mut self,
         elements: u64,
-        find: impl FnOnce(usize, u32, u64) -> Result<u64, ExecError>,
-    ) -> Result<(), ExecError> {
+        find: impl FnOnce(usize, u32, u64) -> Result<u64, Error>,
+    ) -> Result<(), Error> {
         let bins = std::mem::take(&mut self.bins);
         let outside = std::mem::take(&mut self.outside);
         let zeros = std::mem::take(&mut self.zeros);

@@ -13,7 +13,7 @@ use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
 use crate::method::{Keep, Measured, Quantity, Stat, Vectors, divergences, importance, vectors};
 use crate::plan::{Job, Work};
-use crate::problem::ExecError;
+use crate::problem::Error;
 
 /// Smaller tensors are counted whole, without a sample.
 const SAMPLE_ABOVE: usize = 1 << 16;
@@ -29,7 +29,7 @@ pub(super) fn meters<D: Device>(
     context: &Context<'_, D>,
     job: &Job,
     lenses: &[Lens<'_>],
-) -> Result<Vec<Meter>, ExecError> {
+) -> Result<Vec<Meter>, Error> {
     let Work::Merge(op) = &job.work else { return Ok(Vec::new()) };
     let half = lenses.iter().all(Lens::is_half);
     let stats = op.stats();
@@ -92,14 +92,14 @@ impl<'a> Run<'a> {
         context: &Context<'a, D>,
         unit: usize,
         tallies: &mut [Tally],
-    ) -> Result<(), ExecError> {
+    ) -> Result<(), Error> {
         let d = context.device;
         let meters = self.meters.read().unwrap_or_else(PoisonError::into_inner);
         let mut read = 0;
-        self.prefetch(context, self.range(unit));
+        self.prefetch(&self.range(unit));
         let mut desks = self.desks();
         for block in self.blocks(d, self.range(unit)) {
-            let mut chunks = self.chunks(&context.host, &block, &mut desks);
+            let mut chunks = self.chunks(context.eye(), &block, &mut desks)?;
             let base = match self.job.base.and_then(|_| chunks.pop()) {
                 Some(base) => Some(d.load(base)?),
                 None => None,
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        self.check_intact(context)?;
+        self.check_intact()?;
         self.report(context, read as u64);
         Ok(())
     }
@@ -159,7 +159,7 @@ impl<'a> Run<'a> {
     }
 
     /// Ends a measuring pass.
-    pub(super) fn conclude<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
+    pub(super) fn conclude<D: Device>(&self, context: &Context<'a, D>) -> Result<(), Error> {
         let mut meters = self.meters.write().unwrap_or_else(PoisonError::into_inner);
         for meter in meters.iter_mut() {
             if let Wants::One(quantity) = meter.wants() {
@@ -186,16 +186,16 @@ impl<'a> Run<'a> {
         unit: usize,
         key: u32,
         mut n: u64,
-    ) -> Result<u64, ExecError> {
+    ) -> Result<u64, Error> {
         let d = context.device;
         let mut desks = self.desks();
-        let mut values = |range: std::ops::Range<usize>| -> Result<D::Buf, ExecError> {
-            let mut models = self.chunks(&context.host, &range, &mut desks);
+        let mut values = |range: std::ops::Range<usize>| -> Result<D::Buf, Error> {
+            let mut models = self.chunks(context.eye(), &range, &mut desks)?;
             let base = match self.job.base.and_then(|_| models.pop()) {
                 Some(base) => d.load(base)?,
                 None => d.zeros(range.len())?,
             };
-            quantity.of(d, &models, &base)
+            Ok(quantity.of(d, &models, &base)?)
         };
         for block in self.blocks(d, self.range(unit)) {
             for (i, count) in d.equal_counts(&values(block.clone())?, key, LINE)?.into_iter().enumerate() {
@@ -224,31 +224,31 @@ fn sample<D: Device>(
     job: &Job,
     lenses: &[Lens<'_>],
     quantity: Quantity,
-) -> Result<Option<(D::Buf, u64)>, ExecError> {
+) -> Result<Option<(D::Buf, u64)>, Error> {
     let (d, elements) = (context.device, job.elements());
     let Some((base, models)) = lenses.split_last().filter(|_| job.base.is_some()) else { return Ok(None) };
     if elements <= SAMPLE_ABOVE || matches!(quantity, Quantity::Importance { .. }) {
         return Ok(None);
     }
     let runs = (elements / SAMPLE_SHARE).min(SAMPLE) / SAMPLE_RUN;
-    let gather = |lens: &Lens<'_>| -> (DType, Vec<u8>) {
+    let gather = |lens: &Lens<'_>| -> Result<(DType, Vec<u8>), Error> {
         let (mut bytes, mut dtype, mut desk) = (Vec::new(), lens.info.dtype, Desk::default());
         for run in 0..runs {
             let start = (run as u64 * (elements - SAMPLE_RUN) as u64 / runs as u64) as usize;
-            let chunk = lens.chunk(&context.host, start..start + SAMPLE_RUN, &mut desk);
+            let chunk = lens.chunk(context.eye(), start..start + SAMPLE_RUN, &mut desk)?;
             dtype = chunk.dtype;
             bytes.extend_from_slice(chunk.bytes);
         }
-        (dtype, bytes)
+        Ok((dtype, bytes))
     };
-    let (dtype, bytes) = gather(base);
+    let (dtype, bytes) = gather(base)?;
     let base = d.load(Chunk { dtype, bytes: &bytes })?;
     let wanted = |i: usize| !matches!(quantity, Quantity::Delta(model) if model != i);
     let models = models.iter().enumerate().map(|(i, lens)| match wanted(i) {
         true => gather(lens),
-        false => (DType::F32, Vec::new()),
+        false => Ok((DType::F32, Vec::new())),
     });
-    let models: Vec<_> = models.collect();
+    let models = models.collect::<Result<Vec<_>, _>>()?;
     let chunks: Vec<Chunk<'_>> = models.iter().map(|(dtype, bytes)| Chunk { dtype: *dtype, bytes }).collect();
     Ok(Some((quantity.of(d, &chunks, &base)?, (runs * SAMPLE_RUN) as u64)))
 }

@@ -40,7 +40,7 @@ impl<'a> Builder<'a> {
         let unscaled = per_model.iter().all(|a| a.iter().next().is_none());
         let as_it_is =
             alone && self.method.base != Base::Joins || self.method.name == "passthrough" && unscaled;
-        let stored = self.inputs[reference.input].view(reference.tensor).is_stored();
+        let stored = self.inputs[reference.input].keeps_type(reference.tensor);
         let copy = !info.dtype.is_mergeable() || as_it_is && stored && dtype == info.dtype;
         // A copy reads one source only; the others are the same by definition or not looked at.
         let job = |work, models, base, per_model| {

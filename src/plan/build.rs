@@ -5,29 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::builder::{Builder, Listed};
 use super::params::{self, Missing};
 use super::segment::{self, Numbering};
-use super::{Job, Layout, LeftOut, Plan, PlanOptions, Source, Work, companions, config, digest};
-use crate::checkpoint::{Checkpoint, DType};
+use super::{
+    Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config, digest,
+};
+use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Reading, Recipe};
-use crate::view::Input;
 
 /// What can be said of a recipe that makes no sense as a whole: its method, and its models.
-pub(super) fn check_names(reading: &Reading, problems: &mut Problems) {
+pub(super) fn check_names(reading: &Reading, library: &mut Library, problems: &mut Problems) {
     if let Some(method) = &reading.method {
         find_method(method, problems);
     }
-    open(reading.models.iter(), problems);
+    open(reading.models.iter(), library, problems);
 }
 
-pub(super) fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Plan, Problems> {
+pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Library) -> Result<Plan, Problems> {
     let mut problems = recipe.warnings.clone();
     let method = find_method(&recipe.method, &mut problems);
     if let Some(method) = method {
         params::check(recipe, method, &mut problems);
     }
     let dtype = output_dtype(recipe, options, &mut problems);
-    let inputs = open(recipe.models().into_iter(), &mut problems);
+    let inputs = open(recipe.models().into_iter(), library, &mut problems);
     let Some(method) = method else { return Err(problems) };
     let (segments, numbering) = segment::segments(recipe, method, &inputs, &mut problems);
     // Shapes and names can only be compared between inputs that are there.
@@ -122,15 +123,12 @@ fn output_dtype(recipe: &Recipe, options: &PlanOptions, problems: &mut Problems)
 /// Opens every model, and lists what is wrong with each.
 fn open<'r>(
     models: impl Iterator<Item = &'r Located<ModelRef>>,
+    library: &mut Library,
     problems: &mut Problems,
 ) -> Vec<Option<Input>> {
     let mut inputs = Vec::new();
     for model in models {
-        let opened = Checkpoint::open(&model.value.path).and_then(|checkpoint| match model.value.grow {
-            Some(words) => Input::grown(checkpoint, words),
-            None => Ok(Input::plain(checkpoint)),
-        });
-        match opened {
+        match library.input(&model.value) {
             Ok(input) => inputs.push(Some(input)),
             Err(found) => {
                 for problem in found.iter() {
@@ -172,7 +170,7 @@ fn left_out(inputs: &[Input], used: &BTreeSet<Source>) -> Vec<LeftOut> {
             }
         }
         for dropped in input.dropped() {
-            let (tensor, why) = (dropped.tensor.clone(), dropped.why.to_owned());
+            let (tensor, why) = (dropped.tensor.clone(), dropped.why.clone());
             list.push(LeftOut { model: input.name().into(), tensor, why });
         }
     }

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::params::Missing;
 use super::segment::Numbering;
-use super::{Job, Source};
+use super::{Input, Job, Source};
 use crate::arch::Family;
 use crate::checkpoint::DType;
 use crate::method::{Invalid, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::Recipe;
-use crate::view::Input;
 
 /// Problems of one kind that are listed one by one; what is beyond is counted.
 const LISTED: usize = 20;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::Input;
 use crate::problem::{Problem, Problems};
-use crate::view::Input;
 
 /// Names that loaders look for. `config.json` is not among them: it is rewritten.
 const NAMES: &[&str] = &[

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::Job;
 use super::segment::Segment;
+use super::{Input, Job};
 use crate::problem::{Problem, Problems};
-use crate::view::Input;
 
 /// Keys that change what the weights mean; shapes alone do not show a difference in them.
 const MEANING: &[&str] = &[

@@ -4,11 +4,12 @@ use std::time::UNIX_EPOCH;
 
 use sha2::{Digest, Sha256};
 
-use super::{Job, Layout, Work};
+use super::{Input, Job, Layout, Origin, Work};
+use crate::checkpoint::SafetensorsFile;
 use crate::device::UNIT;
 use crate::method::Method;
 use crate::recipe::NonFinite;
-use crate::view::{Input, View};
+use crate::view::View;
 
 /// Changes whenever the same plan would give other bytes.
 const NUMBERS: &str = "growmerge numbers 1";
@@ -17,7 +18,7 @@ const NUMBERS: &str = "growmerge numbers 1";
 /// same merge elsewhere has the same digest; but a merge is only resumed if its inputs are untouched.
 pub(super) fn stamp(inputs: &[Input]) -> String {
     let mut hash = Fields(Sha256::new());
-    for file in inputs.iter().flat_map(Input::files) {
+    for file in inputs.iter().flat_map(files) {
         let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
         hash.number(changed.as_nanos() as u64);
     }
@@ -36,7 +37,7 @@ pub(super) fn digest(
 ) -> String {
     let mut hash = Fields(Sha256::new());
     hash.text(NUMBERS).number(UNIT as u64).text(method.name).number(seed).text(&format!("{non_finite:?}"));
-    for file in inputs.iter().flat_map(Input::files) {
+    for file in inputs.iter().flat_map(files) {
         hash.bytes(&file.header).number(file.len);
     }
     for job in jobs {
@@ -46,11 +47,8 @@ pub(super) fn digest(
             Work::Merge(_) => "merge",
         });
         for source in job.sources() {
-            hash.number(source.input as u64).text(&source.stored(inputs).name);
-            // With every number that the view has; plain sources hash as they did before there were views.
-            if let view @ View::Tiled(_) = inputs[source.input].view(source.tensor) {
-                hash.text(&format!("{view:?}"));
-            }
+            hash.number(source.input as u64);
+            of_tensor(&mut hash, &inputs[source.input], source.tensor);
         }
         for args in std::iter::once(&job.global).chain(&job.per_model) {
             hash.text(&serde_json::to_string(args).unwrap_or_default());
@@ -60,6 +58,31 @@ pub(super) fn digest(
         hash.text(&shard.file).bytes(&shard.header);
     }
     hex(&hash.0.finalize())
+}
+
+/// Weight files of an input, or of the plan that makes it.
+pub(super) fn files(input: &Input) -> Vec<&SafetensorsFile> {
+    let made = input.stage().into_iter().flat_map(|stage| stage.plan.inputs.iter().flat_map(files));
+    input.files().chain(made).collect()
+}
+
+/// What a tensor is made of, with every number that its views have; plain sources hash as they did before
+/// there were views.
+fn of_tensor(hash: &mut Fields, input: &Input, tensor: usize) {
+    match (input, input.origin(tensor)) {
+        (Input::Stage(stage), _) => {
+            hash.text(&stage.plan.digest).text(&input.tensors()[tensor].name);
+        }
+        (_, Some(Origin { view, of })) => {
+            of.iter().for_each(|(input, tensor)| of_tensor(hash, input, *tensor));
+            if *view != View::Plain {
+                hash.text(&format!("{view:?}"));
+            }
+        }
+        (_, None) => {
+            hash.text(&input.tensors()[tensor].name);
+        }
+    }
 }
 
 struct Fields(Sha256);

@@ -1,9 +1,9 @@
 //! A job: one tensor of the output, where its inputs are and what is done with them.
 
+use super::{Input, Leaf};
 use crate::checkpoint::{DType, TensorInfo};
 use crate::device::LINE;
 use crate::method::{AnyOperator, Args, Stat, Then};
-use crate::view::Input;
 
 /// A tensor of one of the plan's inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,15 +20,16 @@ impl Source {
         &inputs[self.input].tensors()[self.tensor]
     }
 
-    /// The description of the stored tensor that it is made of.
-    pub fn stored(self, inputs: &[Input]) -> &TensorInfo {
-        let input = &inputs[self.input];
-        &input.stored()[input.origin(self.tensor)]
+    /// The stored tensors that it is made of.
+    pub fn leaves(self, inputs: &[Input]) -> Vec<Leaf<'_>> {
+        inputs[self.input].leaves(self.tensor)
     }
 
-    /// Brings what some of its elements are made of into memory before they are used.
-    pub fn prefetch(self, inputs: &[Input], elements: std::ops::Range<usize>) {
-        inputs[self.input].prefetch(self.tensor, elements);
+    /// The name of the tensor that it is made of, as its model or the stage has it.
+    pub fn origin_name(self, inputs: &[Input]) -> &str {
+        let first = inputs[self.input].leaves(self.tensor).into_iter().next();
+        let stored = first.filter(|_| inputs[self.input].stage().is_none());
+        stored.map_or(&self.info(inputs).name, |leaf| &leaf.info().name)
     }
 }
 
@@ -89,6 +90,11 @@ impl Job {
     /// Every source that is read: models in order, then the base.
     pub fn sources(&self) -> impl Iterator<Item = Source> {
         self.models.iter().copied().chain(self.base)
+    }
+
+    /// The stored tensors behind all sources, in order.
+    pub fn leaves<'a>(&self, inputs: &'a [Input]) -> Vec<Leaf<'a>> {
+        self.sources().flat_map(|s| s.leaves(inputs)).collect()
     }
 
     /// Bytes of all sources, as they are seen.

@@ -10,8 +10,10 @@ mod builder;
 mod companions;
 mod config;
 mod digest;
+mod input;
 mod job;
 mod layout;
+mod library;
 mod params;
 mod print;
 mod segment;
@@ -19,14 +21,15 @@ mod tensors;
 
 pub use companions::Companion;
 pub(crate) use digest::hex;
+pub use input::{Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
+pub use library::Library;
 
-use crate::checkpoint::DType;
+use crate::checkpoint::{DType, SafetensorsFile};
 use crate::method::Method;
 use crate::problem::Problems;
 use crate::recipe::{NonFinite, Reading, Recipe};
-use crate::view::Input;
 
 /// Choices that are not in the recipe.
 #[derive(Clone, Debug)]
@@ -100,13 +103,14 @@ impl Plan {
     /// All problems, of the recipe's words and of what they name.
     pub fn from_reading(reading: Reading, options: &PlanOptions) -> Result<Self, Problems> {
         let mut problems = reading.problems.clone();
+        let mut library = Library::new();
         match reading.recipe {
             Some(mut recipe) => {
                 recipe.warnings = problems;
-                Self::build(&recipe, options)
+                Self::build_from(&recipe, options, &mut library)
             }
             None => {
-                build::check_names(&reading, &mut problems);
+                build::check_names(&reading, &mut library, &mut problems);
                 Err(problems)
             }
         }
@@ -117,7 +121,24 @@ impl Plan {
     /// # Errors
     /// Every problem of the recipe and of its inputs that can be found without reading weights.
     pub fn build(recipe: &Recipe, options: &PlanOptions) -> Result<Self, Problems> {
-        build::build(recipe, options)
+        Self::build_from(recipe, options, &mut Library::new())
+    }
+
+    /// As [`Plan::build`], with checkpoints that may be open already.
+    ///
+    /// # Errors
+    /// As [`Plan::build`].
+    pub fn build_from(
+        recipe: &Recipe,
+        options: &PlanOptions,
+        library: &mut Library,
+    ) -> Result<Self, Problems> {
+        build::build(recipe, options, library)
+    }
+
+    /// Every weight file that is read, those of stages too.
+    pub fn files(&self) -> impl Iterator<Item = &SafetensorsFile> {
+        self.inputs.iter().flat_map(digest::files)
     }
 
     /// Bytes of all output tensors.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Job, Plan, Work};
+use super::{Change, Input, Job, Plan, Work};
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
@@ -29,14 +29,13 @@ impl Plan {
         for (i, input) in self.inputs.iter().enumerate() {
             let role = if self.base == Some(i) { "  (base)" } else { "" };
             let donor = if self.donor == i { "  (gives config and tokenizer)" } else { "" };
-            let bytes: u64 = input.files().iter().map(|f| f.len).sum();
+            let (tensors, bytes) = stored(input);
+            let changes: String = input.changes().into_iter().map(changed).collect();
             let _ = writeln!(
                 text,
-                "  {}  {} tensors, {:.1} MB{}{role}{donor}",
+                "  {}  {tensors} tensors, {:.1} MB{changes}{role}{donor}",
                 input.name(),
-                input.stored().len(),
                 bytes as f64 / 1e6,
-                input.grow().map(grown).unwrap_or_default(),
             );
         }
         let _ = writeln!(text, "\noutput");
@@ -85,9 +84,9 @@ impl Plan {
                 values(&job.global)
             );
             for (i, source) in job.sources().enumerate() {
-                let info = source.stored(&self.inputs);
-                let renamed = if info.name == job.name { String::new() } else { format!(" {}", info.name) };
-                let view = self.inputs[source.input].view(source.tensor).describe();
+                let name = source.origin_name(&self.inputs);
+                let renamed = if name == job.name { String::new() } else { format!(" {name}") };
+                let view = self.inputs[source.input].describe(source.tensor);
                 let view = view.map_or(String::new(), |view| format!("  ({view})"));
                 let base = if job.base == Some(source) { "base".into() } else { String::new() };
                 let args = job.per_model.get(i).map_or(base, values);
@@ -107,10 +106,10 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(i, input)| {
+                let (tensors, bytes) = stored(input);
                 let mut model = json!({
                     "model": input.name(), "base": self.base == Some(i), "donor": self.donor == i,
-                    "tensors": input.stored().len(),
-                    "bytes": input.files().iter().map(|f| f.len).sum::<u64>(),
+                    "tensors": tensors, "bytes": bytes,
                 });
                 if let Some(grow) = input.grow() {
                     model["grow"] = json!(grow);
@@ -130,6 +129,23 @@ impl Plan {
             map.insert("tensors".into(), self.jobs.iter().map(|j| tensor(self, j)).collect());
         }
         summary
+    }
+}
+
+/// How many tensors a model has, and their bytes: stored ones, or those that a stage makes.
+fn stored(input: &Input) -> (usize, u64) {
+    match input.stage() {
+        Some(stage) => (stage.plan.jobs.len(), stage.plan.output_bytes()),
+        None => {
+            let tensors = input.checkpoints().iter().map(|c| c.tensors().len()).sum();
+            (tensors, input.files().map(|f| f.len).sum())
+        }
+    }
+}
+
+fn changed(change: &Change) -> String {
+    match change {
+        Change::Grown(grow) => grown(grow),
     }
 }
 
@@ -159,10 +175,10 @@ fn tensor(plan: &Plan, job: &Job) -> Value {
         .enumerate()
         .map(|(i, source)| {
             let mut of = json!({
-                "model": plan.inputs[source.input].name(), "tensor": source.stored(&plan.inputs).name,
+                "model": plan.inputs[source.input].name(), "tensor": source.origin_name(&plan.inputs),
                 "base": job.base == Some(source), "parameters": job.per_model.get(i),
             });
-            if let Some(view) = plan.inputs[source.input].view(source.tensor).describe() {
+            if let Some(view) = plan.inputs[source.input].describe(source.tensor) {
                 of["view"] = json!(view);
             }
             of

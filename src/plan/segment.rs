@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
+use super::Input;
 use crate::arch::{Family, layer_count};
 use crate::method::{Base, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{Assembly, Located, ModelRef, Place, Recipe, Settings};
-use crate::view::Input;
 
 /// One run of output layers.
 #[derive(Debug)]

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Source;
 use super::builder::Builder;
 use super::segment::{Numbering, Segment};
+use super::{Input, Source};
 use crate::arch::{Position as Depth, Role};
 use crate::checkpoint::DType;
 use crate::problem::Problem;
-use crate::view::Input;
 
 /// One tensor before its job exists: its name in the output and in each model of the segment.
 pub(super) struct Draft<'a> {

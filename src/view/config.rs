@@ -76,7 +76,7 @@ impl Growth {
     /// The grown model's `config.json`. Everything that depends on the size of a head, rotary positions
     /// among it, stays: the number of heads grows, not their size. The norms' epsilon stays too, since the
     /// mean of squares over copies is that over one.
-    pub(super) fn config(&self, original: &Value) -> Value {
+    pub fn config(&self, original: &Value) -> Value {
         let mut config = original.clone();
         let Some(map) = config.as_object_mut() else { return config };
         let (n, m, sizes) = (self.words().width, self.words().intermediate, &self.sizes);

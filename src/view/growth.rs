@@ -36,9 +36,9 @@ static FAMILIES: &[(&str, HeadNorm)] = &[
 ];
 
 /// The embedding's names.
-pub(super) const EMBEDDING: [&str; 2] = ["model.embed_tokens.weight", "embed_tokens.weight"];
+pub const EMBEDDING: [&str; 2] = ["model.embed_tokens.weight", "embed_tokens.weight"];
 /// The head's name.
-pub(super) const HEAD: &str = "lm_head.weight";
+pub const HEAD: &str = "lm_head.weight";
 
 /// What becomes of the logits' factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,7 +125,7 @@ impl Growth {
     }
 
     /// The head that is made of a tied embedding: its name, shape and view.
-    pub(super) fn new_head(&self, embedding: &TensorInfo) -> Option<(String, Vec<usize>, View)> {
+    pub fn new_head(&self, embedding: &TensorInfo) -> Option<(String, Vec<usize>, View)> {
         let Head::Untied(divisor) = self.head else { return None };
         let formula = Formula { divisor, ..self.embedding() };
         let (shape, view) = formula.view(&embedding.name, &self.words);

@@ -1,41 +1,57 @@
-//! What a method sees of an input that is not what is stored: a model that is widened while it is read.
+//! What a method sees of a tensor that is not what is stored: a model that is widened while it is read.
 //!
 //! Everything is decided from headers and `config.json`: [`Growth`] knows the formulas of HyperCloning and
-//! gives each tensor its wide shape and a [`View`]; [`Input`] is a checkpoint that shows the wide tensors.
-//! [`Tiling`] then makes any run of a wide tensor's elements from the stored ones, so that a grown model
-//! needs no more memory than a stored one, and no copy on disk.
+//! gives each tensor its wide shape and a [`View`]. [`Tiling`] then makes any run of a wide tensor's elements
+//! from the stored ones, so that a grown model needs no more memory than a stored one, and no copy on disk.
+//!
+//! Views know numbers and places only; which tensors they are views of, an [`Input`](crate::plan::Input) says.
 
 mod config;
 mod growth;
-mod input;
 mod noise;
 mod tie;
 mod tiling;
 
-pub use growth::Growth;
-pub use input::{Dropped, Input};
+pub use growth::{EMBEDDING, Growth, HEAD};
 pub use noise::Noise;
 pub use tiling::Tiling;
 
 /// How a tensor is seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum View {
-    /// As it is stored.
+    /// As it is.
     Plain,
-    /// As copies of what is stored.
+    /// As copies of it; only of stored tensors.
     Tiled(Tiling),
 }
 
 impl View {
-    /// Whether its elements are stored ones, of the stored type; else they are f32.
-    pub fn is_stored(&self) -> bool {
+    /// Whether its elements are those it is made of, of the same type; else they are f32.
+    pub fn keeps_type(&self) -> bool {
         match self {
             Self::Plain => true,
             Self::Tiled(tiling) => tiling.is_copy(),
         }
     }
 
-    /// What is done to the stored tensor, in a few words; nothing for a plain one.
+    /// Whether each element is made of the one in the same place, and of nothing else of that tensor.
+    pub fn is_elementwise(&self) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Tiled(_) => false,
+        }
+    }
+
+    /// Bytes that it takes to see a block of so many elements.
+    pub fn memory(&self, block: usize) -> usize {
+        match self {
+            Self::Plain => 0,
+            // The block, and a stored row for noise.
+            Self::Tiled(tiling) => (block + tiling.columns) * 4,
+        }
+    }
+
+    /// What is done to the tensor, in a few words; nothing for a plain one.
     pub fn describe(&self) -> Option<String> {
         match self {
             Self::Plain => None,

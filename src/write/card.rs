@@ -3,7 +3,8 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 
-use crate::plan::Plan;
+use crate::checkpoint::TensorInfo;
+use crate::plan::{Input, Plan};
 
 const TEMPLATE: &str = include_str!("card.md.jinja");
 
@@ -17,7 +18,7 @@ pub(super) fn card(plan: &Plan) -> String {
             context! {
                 name => input.name(),
                 base => plan.base == Some(i),
-                parameters => input.stored().iter().map(|t| t.elements() as u64).sum::<u64>(),
+                parameters => parameters(input),
                 grown => input.grow().map(|g| format!(", grown {}x", g.width)).unwrap_or_default(),
                 hub => is_hub_name(input.name()),
             }
@@ -44,6 +45,15 @@ pub(super) fn card(plan: &Plan) -> String {
         },
     );
     rendered.unwrap_or_default().trim_end().to_owned() + "\n"
+}
+
+/// Of a model as it is stored, or as a stage makes it.
+fn parameters(input: &Input) -> u64 {
+    let of = |tensors: &[TensorInfo]| tensors.iter().map(|t| t.elements() as u64).sum::<u64>();
+    match input.checkpoints().first() {
+        Some(checkpoint) => of(checkpoint.tensors()),
+        None => of(input.tensors()),
+    }
 }
 
 /// Only names of the form `owner/name` may stand in a card's `base_model`; local paths would be

@@ -138,7 +138,7 @@ impl<'p> Draft<'p> {
             .filter(|j| {
                 let job = &plan.jobs[*j];
                 entries.get(&job.name).is_some_and(|e| {
-                    e.inputs.len() == job.sources().count()
+                    e.inputs.len() == job.leaves(&plan.inputs).len()
                         && self.hash(*j).is_ok_and(|hash| hash == e.sha256)
                 })
             })
@@ -221,7 +221,7 @@ impl Sink for Draft<'_> {
         let entry = Entry {
             tensor: self.plan.jobs[job].name.clone(),
             sha256: hex(&sealed.sha256),
-            inputs: sealed.inputs.iter().map(|(_, crc)| format!("{crc:016x}")).collect(),
+            inputs: sealed.inputs.iter().map(|crc| format!("{crc:016x}")).collect(),
         };
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
         done.insert(entry.tensor.clone(), entry.clone());

@@ -15,7 +15,7 @@ pub(super) fn refuse_inputs(plan: &Plan, folder: &Path) -> Result<(), Error> {
     }
     for input in &plan.inputs {
         // The folder itself, or one that its files are links into.
-        let files = input.files().iter().filter_map(|f| f.path.canonicalize().ok());
+        let files = input.files().filter_map(|f| f.path.canonicalize().ok());
         let mut folders = files.filter_map(|f| f.parent().map(Path::to_owned));
         if input.folder().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
             return Err(Problem::error(
@@ -47,8 +47,8 @@ pub(super) fn is_of(plan: &Plan, folder: &Path) -> bool {
 /// A digest knows headers but no weights, so inputs that were written after the model are suspect.
 pub(super) fn refuse_stale(plan: &Plan, folder: &Path) -> Result<(), Error> {
     let Ok(merged) = folder.join(MANIFEST).metadata().and_then(|m| m.modified()) else { return Ok(()) };
-    let files = plan.inputs.iter().flat_map(|i| i.files());
-    match files.into_iter().find(|f| f.modified > merged) {
+    let mut files = plan.files();
+    match files.find(|f| f.modified > merged) {
         Some(newer) => Err(Problem::error(
             folder.display().to_string(),
             format!("complete, but {} has changed since", newer.path.display()),

@@ -25,7 +25,7 @@ struct Head {
 pub(super) struct Entry {
     pub(super) tensor: String,
     pub(super) sha256: String,
-    /// Checksum of each source, in the job's order.
+    /// Checksum of each stored tensor that was read, in the order of `Job::leaves`.
     pub(super) inputs: Vec<String>,
 }
 

@@ -36,8 +36,23 @@ pub struct InputModel {
     /// How it was widened while it was read, if it was: the words of the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grow: Option<Value>,
+    /// The plan that made it, if it was made by a stage of the same recipe: method and digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<MadeBy>,
+    /// The stage that read it, if it was not the merge itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_by: Option<String>,
     /// Its weight files.
     pub files: Vec<InputFile>,
+}
+
+/// A stage's plan.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct MadeBy {
+    /// Merge method.
+    pub method: String,
+    /// SHA-256 over everything that decides its result.
+    pub plan: String,
 }
 
 /// A weight file that was read.
@@ -45,6 +60,9 @@ pub struct InputModel {
 pub struct InputFile {
     /// File name.
     pub name: String,
+    /// The checkpoint that it is of, if that is not named as the model is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// Length in bytes.
     pub bytes: u64,
     /// SHA-256 of the header (length prefix and JSON).
@@ -94,6 +112,27 @@ pub struct TensorRecord {
     pub sources: Vec<SourceTensor>,
 }
 
+impl SourceTensor {
+    /// Every stored tensor behind it: checkpoint, name, checksum.
+    pub(super) fn stored(&self) -> Vec<(&str, &str, &str)> {
+        let own = self.crc64nvme.iter().map(|sum| (self.model.as_str(), self.tensor.as_str(), sum.as_str()));
+        let others =
+            self.made_of.iter().map(|t| (t.checkpoint.as_str(), t.tensor.as_str(), t.crc64nvme.as_str()));
+        own.chain(others).collect()
+    }
+}
+
+/// A tensor as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StoredTensor {
+    /// The checkpoint.
+    pub checkpoint: String,
+    /// The tensor's name there.
+    pub tensor: String,
+    /// CRC-64/NVME of its bytes as they were read.
+    pub crc64nvme: String,
+}
+
 /// A tensor of an input.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SourceTensor {
@@ -104,8 +143,13 @@ pub struct SourceTensor {
     /// What the merge saw of it, if not the tensor as it is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<String>,
-    /// CRC-64/NVME of its stored bytes as they were merged.
-    pub crc64nvme: String,
+    /// CRC-64/NVME of its stored bytes as they were merged; absent if it is made of other than one stored
+    /// tensor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc64nvme: Option<String>,
+    /// The stored tensors that it is made of, if it is not just one of this model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_of: Vec<StoredTensor>,
     /// Parameters of the model for this tensor.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub parameters: Value,

@@ -18,7 +18,9 @@ mod verify;
 mod writer;
 
 pub use draft::{Draft, Existing, Opened, Sync};
-pub use manifest::{InputFile, InputModel, Manifest, OutputFile, SourceTensor, TensorRecord};
+pub use manifest::{
+    InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
+};
 pub use verify::{Finding, Report, verify};
 
 /// The manifest's name in an output folder.

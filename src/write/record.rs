@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::journal::Entry;
-use super::manifest::{InputFile, InputModel, Manifest, OutputFile, SourceTensor, TensorRecord};
-use crate::checkpoint::TensorInfo;
+use super::manifest::{
+    InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
+};
+use crate::checkpoint::{Checkpoint, SafetensorsFile};
 use crate::checksum::{self, Joined};
-use crate::plan::{Plan, Shard, Work, hex};
-use crate::view::Input;
+use crate::method::Args;
+use crate::plan::{Input, Leaf, Plan, Shard, Source, Work, hex};
 
-/// A stored tensor: positions of its input, and in that.
-type Stored = (usize, usize);
+/// Checksums of stored tensors, by [`Leaf::identity`].
+type Sums = BTreeMap<(usize, usize), String>;
 
 /// A weight file's entry: its tensors have hashes of their own, so only the header is hashed here.
 pub(super) fn shard_record(shard: &Shard) -> OutputFile {
@@ -32,22 +34,17 @@ pub(super) fn manifest(
     files: Vec<OutputFile>,
     input_sha256: Option<&BTreeMap<PathBuf, String>>,
 ) -> Manifest {
-    let mut crcs: BTreeMap<Stored, String> = BTreeMap::new();
+    let mut sums: Sums = BTreeMap::new();
     let mut tensors = Vec::new();
     for (job, place) in plan.jobs.iter().zip(&plan.layout.places) {
         let Some(entry) = done.get(&job.name) else { continue };
+        let mut recorded = entry.inputs.iter();
         let mut sources = Vec::new();
-        for (i, (source, crc)) in job.sources().zip(&entry.inputs).enumerate() {
-            let input = &plan.inputs[source.input];
-            crcs.insert((source.input, input.origin(source.tensor)), crc.clone());
+        for (i, source) in job.sources().enumerate() {
+            let leaves: Vec<_> = source.leaves(&plan.inputs).into_iter().zip(&mut recorded).collect();
+            sums.extend(leaves.iter().map(|(leaf, sum)| (leaf.identity(), (*sum).clone())));
             let args = job.per_model.get(i).filter(|a| a.iter().next().is_some());
-            sources.push(SourceTensor {
-                model: input.name().into(),
-                tensor: source.stored(&plan.inputs).name.clone(),
-                view: input.view(source.tensor).describe(),
-                crc64nvme: crc.clone(),
-                parameters: args.and_then(|a| serde_json::to_value(a).ok()).unwrap_or_default(),
-            });
+            sources.push(source_tensor(plan, source, &leaves, args));
         }
         tensors.push(TensorRecord {
             name: job.name.clone(),
@@ -70,53 +67,88 @@ pub(super) fn manifest(
         method: plan.method.name.into(),
         seed: plan.seed,
         plan: plan.digest.clone(),
-        inputs: inputs(plan, &crcs, input_sha256),
+        inputs: inputs(plan, None, &sums, input_sha256),
         files,
         tensors,
         left_out: left_out.collect(),
     }
 }
 
+fn source_tensor(
+    plan: &Plan,
+    source: Source,
+    leaves: &[(Leaf<'_>, &String)],
+    args: Option<&Args>,
+) -> SourceTensor {
+    let input = &plan.inputs[source.input];
+    let stored = |(leaf, sum): &(Leaf<'_>, &String)| StoredTensor {
+        checkpoint: leaf.checkpoint.name().into(),
+        tensor: leaf.info().name.clone(),
+        crc64nvme: (*sum).clone(),
+    };
+    let own = match leaves {
+        [(leaf, sum)] if leaf.checkpoint.name() == input.name() => Some((*sum).clone()),
+        _ => None,
+    };
+    SourceTensor {
+        model: input.name().into(),
+        tensor: source.origin_name(&plan.inputs).into(),
+        view: input.describe(source.tensor),
+        made_of: if own.is_some() { Vec::new() } else { leaves.iter().map(stored).collect() },
+        crc64nvme: own,
+        parameters: args.and_then(|a| serde_json::to_value(a).ok()).unwrap_or_default(),
+    }
+}
+
+/// The models of a plan, those of its stages behind them.
 fn inputs(
     plan: &Plan,
-    crcs: &BTreeMap<Stored, String>,
+    read_by: Option<&str>,
+    sums: &Sums,
     sha256: Option<&BTreeMap<PathBuf, String>>,
 ) -> Vec<InputModel> {
-    let model = |(i, input): (usize, &Input)| {
-        let files = input.files().iter().enumerate().map(|(f, file)| InputFile {
-            name: file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-            bytes: file.len,
-            header_sha256: hex(&Sha256::digest(&file.header)),
-            crc64nvme: whole_file_crc(input, i, f, crcs),
-            sha256: sha256.and_then(|all| all.get(&file.path).cloned()),
+    let mut models = Vec::new();
+    for (i, input) in plan.inputs.iter().enumerate() {
+        let checkpoints = input.checkpoints();
+        let files = checkpoints.into_iter().flat_map(|checkpoint| {
+            let name = checkpoint.name();
+            let record = move |(f, file): (usize, &SafetensorsFile)| InputFile {
+                name: file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                checkpoint: (name != input.name()).then(|| name.to_owned()),
+                bytes: file.len,
+                header_sha256: hex(&Sha256::digest(&file.header)),
+                crc64nvme: whole_file_sum(checkpoint, f, sums),
+                sha256: sha256.and_then(|all| all.get(&file.path).cloned()),
+            };
+            checkpoint.files().iter().enumerate().map(record)
         });
-        InputModel {
+        models.push(InputModel {
             model: input.name().into(),
             base: plan.base == Some(i),
             grow: input.grow().and_then(|grow| serde_json::to_value(grow).ok()),
+            made_by: input
+                .stage()
+                .map(|s| MadeBy { method: s.plan.method.name.into(), plan: s.plan.digest.clone() }),
+            read_by: read_by.map(str::to_owned),
             files: files.collect(),
-        }
-    };
-    plan.inputs.iter().enumerate().map(model).collect()
+        });
+    }
+    let stages = plan.inputs.iter().filter_map(Input::stage);
+    models.extend(stages.flat_map(|s| inputs(&s.plan, Some(&s.name), sums, sha256)));
+    models
 }
 
 /// The checksum of a file from those of its header and tensors, if all of them were read.
-fn whole_file_crc(
-    input: &Input,
-    position: usize,
-    file: usize,
-    crcs: &BTreeMap<Stored, String>,
-) -> Option<String> {
-    let mut tensors: Vec<(usize, &TensorInfo)> =
-        input.stored().iter().enumerate().filter(|(_, t)| t.file == file).collect();
-    tensors.sort_by_key(|(_, t)| (t.range.start, t.range.end));
-    let header = &input.files().get(file)?.header;
+fn whole_file_sum(checkpoint: &Checkpoint, file: usize, sums: &Sums) -> Option<String> {
+    let all = (0..checkpoint.tensors().len()).map(|i| Leaf::new(checkpoint, i));
+    let mut tensors: Vec<Leaf<'_>> = all.filter(|leaf| leaf.info().file == file).collect();
+    tensors.sort_by_key(|leaf| (leaf.info().range.start, leaf.info().range.end));
+    let header = &checkpoint.files().get(file)?.header;
     let mut whole = Joined::new();
     whole.add(checksum::of(header), header.len() as u64);
-    for (i, tensor) in tensors {
-        let crc = crcs.get(&(position, i))?;
-        let crc = u64::from_str_radix(crc, 16).ok()?;
-        whole.add(crc, tensor.range.end - tensor.range.start);
+    for leaf in tensors {
+        let sum = u64::from_str_radix(sums.get(&leaf.identity())?, 16).ok()?;
+        whole.add(sum, leaf.info().range.end - leaf.info().range.start);
     }
     Some(format!("{:016x}", whole.sum()))
 }

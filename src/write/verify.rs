@@ -1,5 +1,6 @@
 //! Checks a merged checkpoint against its manifest, and its inputs where they are still there.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{InputModel, Manifest};
+use super::manifest::{InputModel, Manifest, SourceTensor};
 use super::{JOURNAL, MANIFEST};
 use crate::checkpoint::Checkpoint;
 use crate::plan::hex;
@@ -23,6 +24,16 @@ pub enum Finding {
     Bad(String),
     /// Could not be checked, and why; only inputs.
     Skipped(String),
+}
+
+impl Finding {
+    /// The one of two that must be known.
+    fn worse(self, other: Self) -> Self {
+        match (&self, &other) {
+            (Self::Bad(_), _) | (Self::Skipped(_), Self::Good | Self::Skipped(_)) | (_, Self::Good) => self,
+            _ => other,
+        }
+    }
 }
 
 /// The outcome of [`verify`]: what was checked, in the order of the manifest.
@@ -118,14 +129,24 @@ fn hash(path: &Path, start: u64, len: u64) -> std::io::Result<String> {
 }
 
 fn check_input(input: &InputModel, manifest: &Manifest) -> Finding {
-    if !Path::new(&input.model).exists() {
+    let mut names: Vec<&str> =
+        input.files.iter().map(|f| f.checkpoint.as_deref().unwrap_or(&input.model)).collect();
+    names.dedup();
+    let findings = names.into_iter().map(|name| check_checkpoint(name, input, manifest));
+    findings.reduce(Finding::worse).unwrap_or_else(|| Finding::Skipped("made while it was read".into()))
+}
+
+/// Files and tensors of one checkpoint as they are now against what was read of them.
+fn check_checkpoint(name: &str, input: &InputModel, manifest: &Manifest) -> Finding {
+    if !Path::new(name).exists() {
         return Finding::Skipped("not there any more".into());
     }
-    let checkpoint = match Checkpoint::open(&input.model) {
+    let checkpoint = match Checkpoint::open(name) {
         Ok(checkpoint) => checkpoint,
         Err(problems) => return Finding::Bad(problems.to_string()),
     };
-    for recorded in &input.files {
+    let files = input.files.iter().filter(|f| f.checkpoint.as_deref().unwrap_or(&input.model) == name);
+    for recorded in files {
         let file =
             checkpoint.files().iter().find(|f| f.path.file_name().is_some_and(|n| *n == *recorded.name));
         let Some(file) = file else {
@@ -140,16 +161,17 @@ fn check_input(input: &InputModel, manifest: &Manifest) -> Finding {
             return Finding::Bad(format!("the hash of {} differs", recorded.name));
         }
     }
-    let sources: Vec<_> =
-        manifest.tensors.iter().flat_map(|t| &t.sources).filter(|s| s.model == input.model).collect();
-    let differing: Vec<&str> = sources
+    let sources = manifest.tensors.iter().flat_map(|t| &t.sources);
+    let tensors: BTreeMap<&str, &str> =
+        sources.flat_map(SourceTensor::stored).filter(|t| t.0 == name).map(|t| (t.1, t.2)).collect();
+    let differing: Vec<&str> = tensors
         .par_iter()
-        .filter(|source| {
-            let Some(tensor) = checkpoint.tensor(&source.tensor) else { return true };
-            let crc = crate::checksum::of(checkpoint.bytes(tensor));
-            checkpoint.check_intact(tensor).is_err() || format!("{crc:016x}") != source.crc64nvme
+        .filter(|(tensor, sum)| {
+            let Some(tensor) = checkpoint.tensor(tensor) else { return true };
+            let now = crate::checksum::of(checkpoint.bytes(tensor));
+            checkpoint.check_intact(tensor).is_err() || format!("{now:016x}") != **sum
         })
-        .map(|s| s.tensor.as_str())
+        .map(|(tensor, _)| *tensor)
         .collect();
     match differing[..] {
         [] => Finding::Good,

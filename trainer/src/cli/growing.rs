@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use growmerge::execute::Observer;
+use growmerge::plan::Input;
 use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::{Grow, HeadForm};
 use growmerge::write::{Existing, Sync};
@@ -120,7 +121,13 @@ pub(super) fn run(model: &str, out: &Path, words: &Grow, options: &Options) -> a
         if !plan.warnings.is_empty() {
             eprintln!("{}", plan.warnings);
         }
-        let before: usize = plan.inputs.iter().flat_map(|i| i.stored()).map(|t| t.elements()).sum();
+        let before: usize = plan
+            .inputs
+            .iter()
+            .flat_map(Input::checkpoints)
+            .flat_map(|c| c.tensors())
+            .map(|t| t.elements())
+            .sum();
         println!("{model} → {}: {before} → {} parameters", out.display(), plan.parameters());
     }
     let Some(text) = &options.check else { return Ok(Outcome::Done) };

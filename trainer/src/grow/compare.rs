@@ -56,9 +56,9 @@ impl Rounding {
         let halves = |x: f32| x.to_bits().trailing_zeros() >= f32::MANTISSA_DIGITS - 1;
         let exact = |job: &Job| {
             job.sources().all(|source| {
-                let divided = match inputs[source.input].view(source.tensor) {
-                    View::Plain => true,
-                    View::Tiled(tiling) => tiling.noise.is_none() && halves(tiling.divisor),
+                let divided = match inputs[source.input].origin(source.tensor).map(|o| &o.view) {
+                    None | Some(View::Plain) => true,
+                    Some(View::Tiled(tiling)) => tiling.noise.is_none() && halves(tiling.divisor),
                 };
                 divided && source.info(inputs).dtype == job.dtype
             })
