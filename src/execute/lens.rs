@@ -7,11 +7,11 @@ use super::Options;
 use super::stage::Making;
 use crate::checkpoint::{DType, TensorInfo};
 use crate::checksum;
-use crate::device::Chunk;
 use crate::device::cpu::Cpu;
+use crate::device::{Chunk, Device};
 use crate::plan::{Input, Leaf, Order, Origin, Plan, Source};
 use crate::problem::{Error, ExecError};
-use crate::view::{Tiling, View};
+use crate::view::{Scaled, Tiling, View};
 
 /// What it takes to see: views and stages compute on the host.
 #[derive(Clone, Copy)]
@@ -42,6 +42,8 @@ enum Glass<'a> {
         /// Of its noise.
         scales: Vec<f32>,
     },
+    /// As what 8-bit floats stand for.
+    Scaled { below: Box<Glass<'a>>, scaled: &'a Scaled, scales: Vec<f32> },
     /// By another plan.
     Made(Box<Making<'a>>),
 }
@@ -143,6 +145,14 @@ impl<'a> Glass<'a> {
                 };
                 Ok(Self::Tiled { stored, tiling, scales })
             }
+            (View::Scaled(scaled), stored) => {
+                let scales = match below(1)? {
+                    Self::Stored(Chunk { bytes: [], .. }) => vec![1.0],
+                    Self::Stored(scales) => eye.host.load(scales)?.values().to_vec(),
+                    _ => Vec::new(),
+                };
+                Ok(Self::Scaled { below: Box::new(stored), scaled, scales })
+            }
             // Only stored tensors are tiled: `Input::grown` sees to it.
             (View::Plain | View::Tiled(_), below) => Ok(below),
         }
@@ -170,6 +180,14 @@ impl<'a> Glass<'a> {
                 desk.block.resize(elements.len(), 0.0);
                 tiling.fill(eye.host, *stored, elements, scales, &mut desk.block, &mut desk.room);
                 Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(&desk.block) })
+            }
+            Self::Scaled { below, scaled, scales } => {
+                let Desk { block, below: desks, .. } = desk;
+                desks.resize_with(1, Desk::default);
+                let codes = below.chunk(eye, elements.clone(), &mut desks[0])?;
+                block.resize(elements.len(), 0.0);
+                scaled.fill(codes.bytes, elements, scales, block);
+                Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) })
             }
             Self::Made(making) => making.chunk(elements, desk),
         }

@@ -6,7 +6,7 @@ use super::builder::{Builder, Listed};
 use super::params::{self, Missing};
 use super::segment::{self, Numbering};
 use super::{
-    Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config, digest,
+    Change, Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config, digest,
 };
 use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
@@ -129,7 +129,10 @@ fn open<'r>(
     let mut inputs = Vec::new();
     for model in models {
         match library.input(&model.value) {
-            Ok(input) => inputs.push(Some(input)),
+            Ok(input) => {
+                warn_of_8_bits(&input, model, problems);
+                inputs.push(Some(input));
+            }
             Err(found) => {
                 for problem in found.iter() {
                     let spot = problem.spot.clone().or_else(|| model.place.spot.clone());
@@ -140,6 +143,20 @@ fn open<'r>(
         }
     }
     inputs
+}
+
+/// Numbers that were rounded to 8 bits are not what the model was trained to.
+fn warn_of_8_bits(input: &Input, model: &Located<ModelRef>, problems: &mut Problems) {
+    for change in input.changes() {
+        if let Change::Dequantised(count) = change {
+            let what = format!(
+                "{count} tensors of {} are 8-bit floats, with about one decimal digit; they are read as numbers, \
+                 but what rounding took away stays lost",
+                model.value
+            );
+            problems.push(model.place.warning(what).hint("merge the original in 16 bits if there is one"));
+        }
+    }
 }
 
 fn warn_of_f64(jobs: &[Job], inputs: &[Input], problems: &mut Problems) {

@@ -25,7 +25,7 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with its files, or keeps it from being seen as the recipe asks.
     pub fn input(&mut self, model: &ModelRef) -> Result<Input, Problems> {
-        let stored = Input::Stored(self.checkpoint(&model.path)?);
+        let stored = Input::Stored(self.checkpoint(&model.path)?).dequantised()?;
         match model.grow {
             Some(words) => stored.grown(words),
             None => Ok(stored),

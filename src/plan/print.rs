@@ -146,6 +146,7 @@ fn stored(input: &Input) -> (usize, u64) {
 fn changed(change: &Change) -> String {
     match change {
         Change::Grown(grow) => grown(grow),
+        Change::Dequantised(count) => format!(", {count} of them in 8-bit floats"),
     }
 }
 

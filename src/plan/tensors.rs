@@ -6,7 +6,6 @@ use super::builder::Builder;
 use super::segment::{Numbering, Segment};
 use super::{Input, Source};
 use crate::arch::{Position as Depth, Role};
-use crate::checkpoint::DType;
 use crate::problem::Problem;
 
 /// One tensor before its job exists: its name in the output and in each model of the segment.
@@ -146,17 +145,6 @@ impl<'a> Builder<'a> {
             self.listed
                 .shapes
                 .push(Problem::error(name, format!("shapes differ: {}", list.join(", "))).hint(hint));
-            return false;
-        }
-        if let Some((model, t)) = infos.iter().find(|(_, t)| matches!(t.dtype, DType::F8E4M3 | DType::F8E5M2))
-        {
-            self.listed.types.push(
-                Problem::error(
-                    name,
-                    format!("stored as {} in {model}; 8-bit floats are not supported yet", t.dtype.name()),
-                )
-                .hint("convert the checkpoint to bfloat16 first"),
-            );
             return false;
         }
         if infos.iter().any(|(_, t)| t.dtype.is_mergeable() != first.dtype.is_mergeable()) {

@@ -1,19 +1,22 @@
-//! What a method sees of a tensor that is not what is stored: a model that is widened while it is read.
+//! What a method sees of a tensor that is not what is stored: a model that is widened while it is read, or
+//! 8-bit floats as numbers.
 //!
 //! Everything is decided from headers and `config.json`: [`Growth`] knows the formulas of HyperCloning and
 //! gives each tensor its wide shape and a [`View`]. [`Tiling`] then makes any run of a wide tensor's elements
 //! from the stored ones, so that a grown model needs no more memory than a stored one, and no copy on disk.
 //!
-//! Views know numbers and places only; which tensors they are views of, an [`Input`](crate::plan::Input) says.
+//! Views know numbers and places only; the tensors that they are views of are known to a plan's inputs.
 
 mod config;
 mod growth;
 mod noise;
+mod scaled;
 mod tie;
 mod tiling;
 
 pub use growth::{EMBEDDING, Growth, HEAD};
 pub use noise::Noise;
+pub use scaled::{Format, Scaled};
 pub use tiling::Tiling;
 
 /// How a tensor is seen.
@@ -23,6 +26,8 @@ pub enum View {
     Plain,
     /// As copies of it; only of stored tensors.
     Tiled(Tiling),
+    /// As the numbers that 8-bit floats and their scales stand for; the scales are the second tensor.
+    Scaled(Scaled),
 }
 
 impl View {
@@ -31,13 +36,14 @@ impl View {
         match self {
             Self::Plain => true,
             Self::Tiled(tiling) => tiling.is_copy(),
+            Self::Scaled(_) => false,
         }
     }
 
     /// Whether each element is made of the one in the same place, and of nothing else of that tensor.
     pub fn is_elementwise(&self) -> bool {
         match self {
-            Self::Plain => true,
+            Self::Plain | Self::Scaled(_) => true,
             Self::Tiled(_) => false,
         }
     }
@@ -48,6 +54,8 @@ impl View {
             Self::Plain => 0,
             // The block, and a stored row for noise.
             Self::Tiled(tiling) => (block + tiling.columns) * 4,
+            // The block; scales are a few, at most one for each row.
+            Self::Scaled(_) => block * 4,
         }
     }
 
@@ -56,6 +64,7 @@ impl View {
         match self {
             Self::Plain => None,
             Self::Tiled(tiling) => Some(tiling.to_string()),
+            Self::Scaled(scaled) => Some(scaled.to_string()),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! what it is made of ([`Origin`]), and at the bottom are stored tensors ([`Leaf`]), whose bytes are summed
 //! while they are read, so that the manifest can name all of them.
 
+mod dequantised;
 mod grown;
 mod leaf;
 mod stage;
@@ -53,6 +54,8 @@ pub struct Seen {
 pub enum Change {
     /// It is widened.
     Grown(Grow),
+    /// So many of its tensors are stored as 8-bit floats.
+    Dequantised(usize),
 }
 
 /// What a seen tensor is made of.
@@ -182,6 +185,7 @@ impl Input {
     pub fn grow(&self) -> Option<&Grow> {
         self.changes().into_iter().find_map(|change| match change {
             Change::Grown(grow) => Some(grow),
+            Change::Dequantised(_) => None,
         })
     }
 
