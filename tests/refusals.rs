@@ -147,7 +147,7 @@ fn weight_files() {
         ("a negative dimension", &|w| w.header("a", |h| h.replacen("[4,6]", "[-4,6]", 1))),
         ("an unknown dtype", &|w| w.header("a", |h| h.replacen("F32", "F33", 1))),
         ("a name twice", &|w| w.header("a", |h| h.replace("layers.1", "layers.0"))),
-        ("an 8-bit float", &|w| {
+        ("8-bit floats that are not numbers", &|w| {
             for model in ["base", "a", "b"] {
                 w.header(model, |h| h.replacen("\"F32\",\"shape\":[4,6]", "\"F8_E4M3\",\"shape\":[16,6]", 1));
             }
