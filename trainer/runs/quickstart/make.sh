@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes models like the quickstart's: a tokenizer, an English model, and five that were trained on from it.
+# Makes the quickstart's models: a tokenizer, an English model, and five that were trained on from it.
 # About six minutes on two cores. The result is in out/quickstart-models; `install` puts them in the place
 # of those in recipes/quickstart, after which baselines and snapshots have to be made again.
 set -euo pipefail
