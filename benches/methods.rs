@@ -85,7 +85,7 @@ fn plan(set: &Path, (method, based, parameters): (&str, bool, &str)) -> Plan {
 
 fn merge(plan: &Plan, threads: usize, block: usize) {
     let cancel = AtomicBool::new(false);
-    let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads, cancel: &cancel };
     let jobs: Vec<usize> = (0..plan.jobs.len()).collect();
     let device = Cpu::new().with_block_elements(block);
     execute::run(&device, plan, &jobs, &options, &Nowhere, &Nowhere).unwrap();

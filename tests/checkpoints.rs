@@ -206,7 +206,7 @@ fn an_input_that_shrinks_during_the_merge_is_an_error_and_no_crash() {
     let (a, b) = (model(1.0), model(2.0));
     let plan = plan(&average(folder.path(), &[&a, &b]));
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 2, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads: 2, cancel: &cancel };
     let jobs: Vec<usize> = (0..plan.jobs.len()).collect();
     let cuts = Cuts(folder.path().join("m1/model.safetensors"));
     let done = execute::run(&Cpu::new(), &plan, &jobs, &options, &Memory::default(), &cuts);
@@ -218,7 +218,7 @@ fn a_cancelled_run_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(&average(folder.path(), &[&[(EMBED, row(1.0))], &[(EMBED, row(3.0))]]));
     let cancel = AtomicBool::new(true);
-    let options = Options { threads: 2, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads: 2, cancel: &cancel };
     let done = execute::run(&Cpu::new(), &plan, &[0], &options, &Memory::default(), &Silent);
     assert!(matches!(done, Err(Error::Exec(ExecError::Interrupted))));
 }
@@ -254,7 +254,7 @@ fn a_slow_disk_does_not_fill_the_memory() {
     let tensor = Tensor { dtype: Dtype::BF16, shape: vec![rows, 1000], bytes: vec![0; 2000 * rows] };
     let plan = plan(&average(folder.path(), &[&[(EMBED, tensor.clone())], &[(EMBED, tensor)]]));
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 7, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads: 7, cancel: &cancel };
     let sink = Slow::default();
     execute::run(&Cpu::new(), &plan, &[0], &options, &sink, &Silent).unwrap();
     let most = sink.most.into_inner();

@@ -207,7 +207,7 @@ fn write(plan: &Plan, out: &Path, existing: Existing, which: impl Fn(usize) -> b
         panic!("complete already");
     };
     let now: Vec<usize> = todo.iter().copied().filter(|j| which(*j)).collect();
-    let options = Options { threads: 2, non_finite: plan.non_finite, cancel: &AtomicBool::new(false) };
+    let options = Options { threads: 2, cancel: &AtomicBool::new(false) };
     execute::run(&Cpu::new(), plan, &now, &options, draft.as_ref(), &Silent).unwrap();
     if now.len() == todo.len() {
         draft.finish(None).unwrap();

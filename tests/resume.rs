@@ -83,7 +83,7 @@ fn merge(plan: &Plan, out: &Path, existing: Existing, seals: Option<usize>) -> R
         Opened::Complete => return Ok(()),
     };
     let cancel = AtomicBool::new(false);
-    let options = Options { threads: 2, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads: 2, cancel: &cancel };
     let sink = Ends { draft: &draft, left: AtomicUsize::new(seals.unwrap_or(usize::MAX)) };
     execute::run(&Cpu::new(), plan, &todo, &options, &sink, &Silent)?;
     draft.finish(None)?;

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Options};
-use growmerge::plan::Plan;
-use growmerge::problem::{Error, ExecError};
+use growmerge::plan::{Plan, Stage};
+use growmerge::problem::{Error, ExecError, Problem};
 use growmerge::recipe::Reading;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// Record the SHA-256 of every input file too (reads all of them once more)
     #[arg(long)]
     hash_inputs: bool,
+    /// Write the model of this stage too, into OUT-STAGE; can be repeated
+    #[arg(long, value_name = "STAGE")]
+    keep: Vec<String>,
     /// Print errors only
     #[arg(short, long)]
     quiet: bool,
@@ -53,6 +56,12 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     options: plan::Options,
+}
+
+impl Args {
+    fn silent(&self) -> bool {
+        self.quiet || self.json
+    }
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -64,13 +73,51 @@ enum SyncChoice {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let started = Instant::now();
     let reading = Reading::from_file(&args.recipe)?;
     let plan = Plan::from_reading(reading, &args.options.plan_options()).map_err(Error::from)?;
-    let silent = args.quiet || args.json;
-    if !silent && !plan.warnings.is_empty() {
+    let stages = kept(args, &plan)?;
+    if !args.silent() && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
+    let cancel = cancel_on_signal()?;
+    for stage in stages {
+        write(args, &stage.plan, &stage_folder(&args.out, &stage.name), &cancel)?;
+    }
+    write(args, &plan, &args.out, &cancel)?;
+    Ok(Outcome::Done)
+}
+
+/// The stages that `--keep` names.
+fn kept<'p>(args: &Args, plan: &'p Plan) -> Result<Vec<&'p Stage>, Error> {
+    let stages = plan.stages();
+    let named = |name: &String| {
+        stages.iter().find(|s| s.name == *name).copied().ok_or_else(|| {
+            let known = stages.iter().map(|s| s.name.as_str());
+            let problem = Problem::error("--keep", format!("the recipe has no stage `{name}`"));
+            let all = match known.clone().collect::<Vec<_>>()[..] {
+                [] => "it has one document only, which makes the merged model".to_owned(),
+                ref names => format!("it has: {}", names.join(", ")),
+            };
+            let problem = problem.did_you_mean(name, known);
+            Error::from(if problem.hint.is_none() { problem.hint(all) } else { problem })
+        })
+    };
+    args.keep.iter().map(named).collect()
+}
+
+/// Beside the output folder, so that each of them is a model of its own.
+fn stage_folder(out: &Path, stage: &str) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    // A stage's name may be anything; a folder's may not.
+    let plain = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    name.push(format!("-{}", stage.chars().map(plain).collect::<String>()));
+    out.with_file_name(name)
+}
+
+/// Merges a plan into a folder, and says what was done.
+fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let silent = args.silent();
     let existing = match (args.resume, args.overwrite) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Overwrite,
@@ -81,37 +128,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         SyncChoice::System => Sync::System,
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or(cores, usize::from);
-    let asked = threads;
-    let (threads, device) = within(args.memory, threads, &plan)?;
+    let asked = args.threads.map_or(cores, usize::from);
+    let (threads, device) = within(args.memory, asked, plan)?;
     if threads < asked && !silent {
         eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));
     }
-    let cancel = cancel_on_signal()?;
-    let (draft, todo) = match Draft::open(&plan, &args.out, existing, sync)? {
+    let (draft, todo) = match Draft::open(plan, out, existing, sync)? {
         Opened::Draft(draft, todo) => (draft, todo),
         Opened::Complete => {
             if !silent {
-                eprintln!("{} is complete already", args.out.display());
+                eprintln!("{} is complete already", out.display());
             }
-            return Ok(Outcome::Done);
+            return Ok(());
         }
     };
     if !silent && todo.len() < plan.jobs.len() {
         eprintln!("{} of {} tensors are there already", plan.jobs.len() - todo.len(), plan.jobs.len());
     }
-    let total = execute::total_bytes(&plan, &todo);
+    let total = execute::total_bytes(plan, &todo);
     let progress = Progress::new(Measure::Bytes, silent);
-    let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
-    let done = execute::run(&device, &plan, &todo, &options, draft.as_ref(), &progress);
+    let options = Options { threads, cancel };
+    let done = execute::run(&device, plan, &todo, &options, draft.as_ref(), &progress);
     progress.finish();
     done?;
-    let hashes = args.hash_inputs.then(|| hash_inputs(&plan)).transpose()?;
+    let hashes = args.hash_inputs.then(|| hash_inputs(plan)).transpose()?;
     let manifest = draft.finish(hashes.as_ref())?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         super::print_json(&serde_json::json!({
-            "out": args.out, "method": manifest.method, "plan": manifest.plan, "tensors": manifest.tensors.len(),
+            "out": out, "method": manifest.method, "plan": manifest.plan, "tensors": manifest.tensors.len(),
             "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": seconds,
         }))?;
     } else if !args.quiet {
@@ -119,14 +164,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
             plan.inputs.len(),
             plan.method.name,
-            args.out.display(),
+            out.display(),
             size::count(plan.parameters()),
             size::show(total),
             size::show(plan.output_bytes()),
             size::show(((total + plan.output_bytes()) as f64 / seconds) as u64),
         ))?;
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// Fewer threads, then smaller blocks, until the merge stays within `budget` bytes.

@@ -217,7 +217,7 @@ impl Merged {
         let sink =
             MemorySink(plan.jobs.iter().map(|job| Mutex::new(vec![0; job.bytes() as usize])).collect());
         let jobs: Vec<usize> = (0..plan.jobs.len()).collect();
-        let options = Options { threads, non_finite: plan.non_finite, cancel: &AtomicBool::new(false) };
+        let options = Options { threads, cancel: &AtomicBool::new(false) };
         execute::run(&Cpu::new(), plan, &jobs, &options, &sink, observer)?;
         let bytes = sink.0.into_iter().map(|m| m.into_inner().unwrap_or_else(PoisonError::into_inner));
         let tensor = |(job, bytes): (&crate::plan::Job, Vec<u8>)| MergedTensor {

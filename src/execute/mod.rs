@@ -32,7 +32,6 @@ use crate::device::cpu::Cpu;
 use crate::method::{AnyOperator, RunsOn};
 use crate::plan::{Input, Job, Plan};
 use crate::problem::{Error, ExecError};
-use crate::recipe::NonFinite;
 
 /// Pieces that a sink may keep before it lets workers wait.
 pub const WRITE_BEHIND: usize = 4;
@@ -73,8 +72,6 @@ pub struct Sealed {
 pub struct Options<'a> {
     /// Worker threads, at least 1.
     pub threads: usize,
-    /// What to do about NaN and infinity.
-    pub non_finite: NonFinite,
     /// Set from outside to stop between two units.
     pub cancel: &'a AtomicBool,
 }

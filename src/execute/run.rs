@@ -165,7 +165,7 @@ impl<'a> Run<'a> {
         dyn AnyOperator: RunsOn<D>,
     {
         let d = context.device;
-        let refuse = context.options.non_finite == NonFinite::Refuse;
+        let refuse = context.plan.non_finite == NonFinite::Refuse;
         let mut models = self.chunks(context.eye(), &block, desks)?;
         for (lens, chunk) in self.lenses.iter().zip(&models) {
             if refuse && context.host.finite(*chunk) == Finiteness::NonFinite {

@@ -11,14 +11,14 @@ use super::{
 use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{DTypeName, Located, ModelRef, Reading, Recipe};
+use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
 
-/// What can be said of a recipe that makes no sense as a whole: its method, and its models.
+/// What can be said of a recipe that makes no sense as a whole: its methods, and its models.
 pub(super) fn check_names(reading: &Reading, library: &mut Library, problems: &mut Problems) {
-    if let Some(method) = &reading.method {
+    for method in &reading.methods {
         find_method(method, problems);
     }
-    open(reading.models.iter(), library, problems);
+    open(reading.models.iter().filter(|m| m.value.named == Named::Path), library, problems);
 }
 
 pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Library) -> Result<Plan, Problems> {
@@ -57,7 +57,10 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     builder.jobs(&segments);
     let (jobs, used) = builder.finish(&mut problems);
     config::compare(&inputs, donor, &mut problems);
-    let companions = companions::companions(&inputs[donor], &mut problems);
+    let companions = match inputs[donor].stage() {
+        Some(stage) => stage.plan.companions.clone(),
+        None => companions::companions(&inputs[donor], &mut problems),
+    };
     if problems.has_errors() {
         return Err(problems);
     }
@@ -82,7 +85,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         warnings: problems,
         non_finite: recipe.non_finite,
         seed: options.seed,
-        name: recipe.name.clone(),
+        name: recipe.name.as_ref().map(|n| n.value.clone()),
         recipe: (recipe.file.clone(), recipe.text.clone()),
         digest,
         stamp,

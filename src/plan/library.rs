@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::Input;
 use crate::checkpoint::Checkpoint;
 use crate::problem::Problems;
-use crate::recipe::ModelRef;
+use crate::recipe::{ModelRef, Named};
 
 /// Where a plan finds its models.
 #[derive(Debug, Default)]
 pub struct Library {
     checkpoints: BTreeMap<String, Arc<Checkpoint>>,
+    stages: BTreeMap<String, Input>,
 }
 
 impl Library {
@@ -25,11 +26,20 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with its files, or keeps it from being seen as the recipe asks.
     pub fn input(&mut self, model: &ModelRef) -> Result<Input, Problems> {
-        let stored = Input::Stored(self.checkpoint(&model.path)?).dequantised()?;
+        let input = match model.named {
+            Named::Path => Input::Stored(self.checkpoint(&model.path)?).dequantised()?,
+            // A stage that is not there has problems of its own.
+            Named::Stage => self.stages.get(&model.path).cloned().ok_or_else(Problems::new)?,
+        };
         match model.grow {
-            Some(words) => stored.grown(words),
-            None => Ok(stored),
+            Some(words) => input.grown(words),
+            None => Ok(input),
         }
+    }
+
+    /// What a document of the same file makes, for those that name it.
+    pub(super) fn add_stage(&mut self, name: &str, input: Input) {
+        self.stages.insert(name.to_owned(), input);
     }
 
     /// A checkpoint, opened now or before.

@@ -17,6 +17,7 @@ mod library;
 mod params;
 mod print;
 mod segment;
+mod stages;
 mod tensors;
 
 pub use companions::Companion;
@@ -97,20 +98,29 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// From a recipe as it was read: [`Plan::build`] if it is one, else with its names checked too.
+    /// From a recipe as it was read: [`Plan::build`] if it is one, a plan over [stages](Stage) if it has several
+    /// documents, else with its names checked too.
     ///
     /// # Errors
     /// All problems, of the recipe's words and of what they name.
     pub fn from_reading(reading: Reading, options: &PlanOptions) -> Result<Self, Problems> {
+        Self::from_reading_with(reading, options, &mut Library::new())
+    }
+
+    /// As [`Plan::from_reading`], with checkpoints that may be open already.
+    ///
+    /// # Errors
+    /// As [`Plan::from_reading`].
+    pub fn from_reading_with(
+        mut reading: Reading,
+        options: &PlanOptions,
+        library: &mut Library,
+    ) -> Result<Self, Problems> {
         let mut problems = reading.problems.clone();
-        let mut library = Library::new();
-        match reading.recipe {
-            Some(mut recipe) => {
-                recipe.warnings = problems;
-                Self::build_from(&recipe, options, &mut library)
-            }
+        match reading.book.take() {
+            Some(book) => stages::build(book, problems, options, library),
             None => {
-                build::check_names(&reading, &mut library, &mut problems);
+                build::check_names(&reading, library, &mut problems);
                 Err(problems)
             }
         }
@@ -134,6 +144,19 @@ impl Plan {
         library: &mut Library,
     ) -> Result<Self, Problems> {
         build::build(recipe, options, library)
+    }
+
+    /// The stages that it is made from, each behind those that it is made from itself.
+    pub fn stages(&self) -> Vec<&Stage> {
+        let mut found: Vec<&Stage> = Vec::new();
+        for stage in self.inputs.iter().filter_map(Input::stage) {
+            for stage in stage.plan.stages().into_iter().chain([stage]) {
+                if found.iter().all(|s| s.name != stage.name) {
+                    found.push(stage);
+                }
+            }
+        }
+        found
     }
 
     /// Every weight file that is read, those of stages too.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Change, Input, Job, Plan, Work};
+use super::{Change, Input, Job, Plan, Stage, Work};
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
@@ -25,15 +25,21 @@ impl Plan {
         types.sort_unstable();
         types.dedup();
         let _ = writeln!(text, "{}: {}", self.method.name, self.method.summary);
+        for stage in self.stages() {
+            let models: Vec<&str> = stage.plan.inputs.iter().map(Input::name).collect();
+            let method = stage.plan.method.name;
+            let _ = writeln!(text, "\nstage {}: {method} of {}", stage.name, models.join(", "));
+        }
         let _ = writeln!(text, "\nmodels");
         for (i, input) in self.inputs.iter().enumerate() {
             let role = if self.base == Some(i) { "  (base)" } else { "" };
             let donor = if self.donor == i { "  (gives config and tokenizer)" } else { "" };
             let (tensors, bytes) = stored(input);
+            let made = input.stage().map(made).unwrap_or_default();
             let changes: String = input.changes().into_iter().map(changed).collect();
             let _ = writeln!(
                 text,
-                "  {}  {tensors} tensors, {:.1} MB{changes}{role}{donor}",
+                "  {}  {tensors} tensors, {:.1} MB{made}{changes}{role}{donor}",
                 input.name(),
                 bytes as f64 / 1e6,
             );
@@ -111,6 +117,9 @@ impl Plan {
                     "model": input.name(), "base": self.base == Some(i), "donor": self.donor == i,
                     "tensors": tensors, "bytes": bytes,
                 });
+                if let Some(stage) = input.stage() {
+                    model["made_by"] = json!({ "method": stage.plan.method.name, "plan": stage.plan.digest });
+                }
                 if let Some(grow) = input.grow() {
                     model["grow"] = json!(grow);
                 }
@@ -141,6 +150,10 @@ fn stored(input: &Input) -> (usize, u64) {
             (tensors, input.files().map(|f| f.len).sum())
         }
     }
+}
+
+fn made(stage: &Stage) -> String {
+    format!(", made by {} while it is read", stage.plan.method.name)
 }
 
 fn changed(change: &Change) -> String {

@@ -3,6 +3,7 @@
 //! [`Recipe::parse`] knows nothing of methods or checkpoints; it makes sure that every value is of the
 //! right kind and that nothing is ignored in silence. What the words mean is decided by the plan.
 
+mod book;
 mod grow;
 mod keys;
 mod model;
@@ -16,6 +17,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
+pub use book::{Book, Reading};
 pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
@@ -47,7 +49,7 @@ pub struct Recipe {
     /// `non_finite`, a key of our own.
     pub non_finite: NonFinite,
     /// `name`.
-    pub name: Option<String>,
+    pub name: Option<Located<String>>,
     /// What mergekit would ignore in silence.
     pub warnings: Problems,
 }
@@ -101,8 +103,19 @@ pub struct InputSlice {
 pub struct ModelRef {
     /// As written.
     pub path: String,
+    /// What the path is of.
+    pub named: Named,
     /// How it is widened, if it is.
     pub grow: Option<Grow>,
+}
+
+/// What a model's path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Named {
+    /// A folder or a file.
+    Path,
+    /// A document of the same file; see [`Book::position`].
+    Stage,
 }
 
 impl fmt::Display for ModelRef {
@@ -163,20 +176,6 @@ pub struct Located<T> {
     pub place: Place,
 }
 
-/// What could be read of a recipe, be it right or wrong: names can be checked even where the rest of the
-/// recipe makes no sense, so that one run lists all problems.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// The recipe, if nothing is wrong with its words.
-    pub recipe: Option<Recipe>,
-    /// `merge_method`, if it is text.
-    pub method: Option<Located<String>>,
-    /// Every model that is named anywhere.
-    pub models: Vec<Located<ModelRef>>,
-    /// Errors and warnings.
-    pub problems: Problems,
-}
-
 impl Reading {
     /// Reads a recipe file; what is wrong with its contents is in the result.
     ///
@@ -198,7 +197,7 @@ impl Reading {
         }
         let bytes = std::fs::read(path).map_err(ExecError::io("read", path))?;
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(read::recipe(&name, &text)),
+            Ok(text) => Ok(Self::parse(&name, &text)),
             Err(_) => refuse("is not UTF-8 text"),
         }
     }
@@ -208,12 +207,17 @@ impl Recipe {
     /// Reads a recipe's text; `file` is used in messages only.
     ///
     /// # Errors
-    /// Every problem of the text, with warnings among them.
+    /// Every problem of the text, with warnings among them; several documents, which [`Reading::parse`] takes.
     pub fn parse(file: &str, text: &str) -> Result<Self, Problems> {
-        let Reading { recipe, problems, .. } = read::recipe(file, text);
-        let Some(mut recipe) = recipe else { return Err(problems) };
-        recipe.warnings = problems;
-        Ok(recipe)
+        let Reading { book, problems, .. } = Reading::parse(file, text);
+        let Some(Book { stages }) = book else { return Err(problems) };
+        match <[Self; 1]>::try_from(stages) {
+            Ok([mut recipe]) => {
+                recipe.warnings = problems;
+                Ok(recipe)
+            }
+            Err(_) => Err(Problem::error(file, "must be a single document").into()),
+        }
     }
 
     /// Every distinct model in order of first appearance: entries or sources, then bases.

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::node::{Node, Yaml};
 use super::reader::{Entries, Reader, join};
-use super::{Grow, Located, ModelRef};
+use super::{Grow, Located, ModelRef, Named};
+use crate::problem::nearest;
 
 impl Reader<'_> {
     pub(super) fn required_model(
@@ -58,7 +59,13 @@ impl Reader<'_> {
             self.error(path, node, "must be a path, not empty");
             return None;
         }
-        if !Path::new(&text).exists() {
+        let named = if self.stages.contains(&text) { Named::Stage } else { Named::Path };
+        if named == Named::Path && !Path::new(&text).exists() {
+            if let Some(near) = nearest(&text, self.stages.iter().map(String::as_str)) {
+                let what = format!("there is neither a stage nor a path `{text}`");
+                self.hinted(path, node, what, format!("did you mean `{near}`?"));
+                return None;
+            }
             for (mark, what) in [('+', "adapters (`base+adapter`)"), ('@', "revisions (`model@revision`)")] {
                 if text.contains(mark) {
                     self.hinted(
@@ -74,7 +81,8 @@ impl Reader<'_> {
                 }
             }
         }
-        let model = Located { value: ModelRef { path: text, grow: None }, place: self.place(path, node) };
+        let model =
+            Located { value: ModelRef { path: text, named, grow: None }, place: self.place(path, node) };
         self.models.push(model.clone());
         Some(model)
     }

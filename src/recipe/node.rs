@@ -1,6 +1,7 @@
 //! YAML as a tree that remembers lines: the only place that knows the YAML crate.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
@@ -127,48 +128,110 @@ pub(super) fn spot(file: &str, text: &str, line: usize, column: usize) -> Option
     Some(Spot { file: file.into(), line, column, skipped, text: shown.replace('\t', " ") })
 }
 
-/// Parses one document.
-pub(super) fn parse(file: &str, text: &str) -> Result<Node, Problems> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim().is_empty() {
+/// Files with more documents are something else.
+const MAX_DOCUMENTS: usize = 256;
+
+/// Parses every document of a file; there is at least one.
+pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Node>, Problems> {
+    let documents = documents(text);
+    if documents.is_empty() {
         return Err(Problem::error(file, "the recipe is empty").into());
     }
-    if let Some(line) = second_document(text) {
-        let problem = Problem::error(file, "several documents in one file (`---`) are not supported yet")
-            .hint("put each stage into a recipe of its own and merge one after the other")
-            .spot(spot(file, text, line, 1));
-        return Err(problem.into());
+    if documents.len() > MAX_DOCUMENTS {
+        let what = format!("{} documents in one file; {MAX_DOCUMENTS} are allowed", documents.len());
+        return Err(Problem::error(file, what).into());
     }
-    serde_yaml::from_str::<Node>(text).map_err(|error| {
-        let place = error.location();
-        // The crate draws a snippet of its own below the first line; ours is drawn by `Problem`.
-        let message = error.without_snippet().to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let message = message.split(" at line ").next().unwrap_or(message);
-        let message = message.strip_prefix("error: ").unwrap_or(message);
-        // Advice for programmers who use the crate.
-        let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
-        let message = match message {
-            m if m.starts_with("budget breached") => "too large, or too large once its aliases are followed",
-            m => m.strip_suffix(" rejected by the configured policy").unwrap_or(m),
-        };
-        let spot = place.and_then(|at| spot(file, text, at.line() as usize, at.column() as usize));
-        Problem::error(file, format!("not valid YAML: {message}")).spot(spot).into()
-    })
+    let (mut nodes, mut problems) = (Vec::new(), Problems::new());
+    for document in &documents {
+        match serde_yaml::from_str::<Node>(&document.text) {
+            Ok(mut node) => {
+                node.move_down(document.lines.start);
+                nodes.push(node);
+            }
+            Err(error) => problems.push(invalid(file, text, document.lines.start, &error)),
+        }
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(nodes) }
 }
 
-/// The line at which a second document begins, if there is one with contents.
-fn second_document(text: &str) -> Option<usize> {
-    let mut seen_contents = false;
-    for (i, line) in text.lines().enumerate() {
-        let is_separator = line == "---" || line.starts_with("--- ");
-        if is_separator && seen_contents {
-            let rest = text.lines().skip(i + 1);
-            let more =
-                rest.map(str::trim).any(|l| !l.is_empty() && !l.starts_with('#') && l != "---" && l != "...");
-            return more.then_some(i + 1);
+fn invalid(file: &str, text: &str, above: usize, error: &serde_yaml::Error) -> Problem {
+    let place = error.location();
+    // The crate draws a snippet of its own below the first line; ours is drawn by `Problem`.
+    let message = error.without_snippet().to_string();
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    // Advice for programmers who use the crate.
+    let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
+    let message = match message {
+        m if m.starts_with("budget breached") => "too large, or too large once its aliases are followed",
+        m => m.strip_suffix(" rejected by the configured policy").unwrap_or(m),
+    };
+    let spot = place.and_then(|at| spot(file, text, above + at.line() as usize, at.column() as usize));
+    Problem::error(file, format!("not valid YAML: {message}")).spot(spot)
+}
+
+impl Node {
+    /// A document of its own knows nothing of the lines above it.
+    fn move_down(&mut self, lines: usize) {
+        self.line += lines;
+        match &mut self.yaml {
+            Yaml::List(list) => list.iter_mut().for_each(|n| n.move_down(lines)),
+            Yaml::Map(map) => map.iter_mut().for_each(|(key, value)| {
+                key.move_down(lines);
+                value.move_down(lines);
+            }),
+            _ => {}
         }
-        seen_contents |= !is_separator && !line.trim().is_empty() && !line.trim_start().starts_with('#');
     }
-    None
+
+    /// The value of a key, if this is a mapping that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        let Yaml::Map(map) = &self.yaml else { return None };
+        map.iter().find(|(k, _)| matches!(&k.yaml, Yaml::Text(k) if k == key)).map(|(_, value)| value)
+    }
+}
+
+/// A document as it stands in a file.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// Its lines in the file, the first being 0.
+    pub(super) lines: Range<usize>,
+    /// Its text, with the `---` above it if there is one.
+    pub(super) text: String,
+}
+
+/// The documents of a file that have contents, apart from comments.
+///
+/// In YAML no value reaches over a line that begins with `---` or `...`, so lines are all there is to look at.
+pub(super) fn documents(text: &str) -> Vec<Document> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let begins = |line: &str| line == "---" || line.starts_with("--- ") || line.starts_with("---\t");
+    let (mut found, mut current) = (Vec::new(), Document { lines: 0..0, text: String::new() });
+    let (mut has_contents, mut is_open) = (false, false);
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let bare = line.trim_end();
+        let ends = bare == "..." || line.starts_with("... ");
+        if ends || begins(bare) && (has_contents || is_open) {
+            let next = Document { lines: number..number, text: String::new() };
+            let done = std::mem::replace(&mut current, next);
+            found.extend(has_contents.then_some(done));
+            (has_contents, is_open) = (false, false);
+        }
+        is_open |= begins(bare);
+        current.lines.end = number + 1;
+        if ends {
+            current.lines.start = number + 1;
+            continue;
+        }
+        current.text += line;
+        let is_bare = bare.trim_start().is_empty() || bare.trim_start().starts_with('#');
+        let inline = bare.strip_prefix("---").map(str::trim).filter(|_| begins(bare));
+        has_contents |= match inline {
+            Some(rest) => !rest.is_empty() && !rest.starts_with('#'),
+            None => !is_bare && !bare.starts_with('%'),
+        };
+    }
+    found.extend(has_contents.then_some(current));
+    found
 }

@@ -3,36 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::keys::Level;
-use super::node::{self, Node, Yaml};
+use super::node::{Node, Yaml};
 use super::reader::{Entries, Reader, join, number};
-use super::{
-    Assembly, DTypeName, InputSlice, Located, ModelEntry, ModelRef, NonFinite, OutputSlice, Reading, Recipe,
-};
-use crate::problem::{Problem, Problems};
-
-pub(super) fn recipe(file: &str, text: &str) -> Reading {
-    let root = match node::parse(file, text) {
-        Ok(root) => root,
-        Err(problems) => return Reading { recipe: None, method: None, models: Vec::new(), problems },
-    };
-    let mut reader = Reader { file, text, problems: Problems::new(), models: Vec::new() };
-    let mut method = None;
-    let recipe = reader.recipe(&root, &mut method);
-    let Reader { problems, models, .. } = reader;
-    let recipe = recipe.filter(|_| !problems.has_errors());
-    Reading { recipe, method, models, problems }
-}
+use super::{Assembly, DTypeName, InputSlice, Located, ModelEntry, ModelRef, NonFinite, OutputSlice, Recipe};
+use crate::problem::Problems;
 
 impl Reader<'_> {
-    fn recipe(&mut self, root: &Node, method: &mut Option<Located<String>>) -> Option<Recipe> {
+    pub(super) fn recipe(&mut self, root: &Node, method: &mut Option<Located<String>>) -> Option<Recipe> {
         let entries = self.mapping(root, "", Level::Recipe)?;
         *method = match entries.given("merge_method") {
             Some(node) => self.text_of(node, "merge_method"),
             None => {
-                self.problems.push(
-                    Problem::error("merge_method", "is missing")
-                        .hint("add `merge_method: linear`, for example"),
-                );
+                let problem = self.missing("merge_method").problem("is missing");
+                self.problems.push(problem.hint("add `merge_method: linear`, for example"));
                 None
             }
         };
@@ -40,7 +23,7 @@ impl Reader<'_> {
         let parameters = self.settings(entries.given("parameters"), "parameters");
         let dtype = entries.given("dtype").and_then(|n| self.dtype(n, "dtype"));
         let out_dtype = entries.given("out_dtype").and_then(|n| self.dtype(n, "out_dtype"));
-        let name = entries.given("name").and_then(|n| self.text_of(n, "name")).map(|n| n.value);
+        let name = entries.given("name").and_then(|n| self.text_of(n, "name"));
         let non_finite = entries.given("non_finite").map_or(NonFinite::Refuse, |n| self.non_finite(n));
         let assembly = self.assembly(&entries);
         Some(Recipe {
@@ -73,7 +56,8 @@ impl Reader<'_> {
                 None
             }
             (None, None) => {
-                self.problems.push(Problem::error("models", "neither `models` nor `slices` is given"));
+                let problem = self.missing("models").problem("neither `models` nor `slices` is given");
+                self.problems.push(problem);
                 None
             }
             (Some(node), None) => {

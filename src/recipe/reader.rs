@@ -9,6 +9,10 @@ use crate::problem::{Problems, nearest};
 pub(super) struct Reader<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
+    /// Which document of several is read, as in `documents[1].`; else empty.
+    pub(super) document: String,
+    /// Names of all documents, if there are several.
+    pub(super) stages: &'a [String],
     pub(super) problems: Problems,
     /// Every model that was named, also where the rest of its entry is wrong.
     pub(super) models: Vec<Located<ModelRef>>,
@@ -32,9 +36,19 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(super) fn new(file: &'a str, text: &'a str, stages: &'a [String]) -> Self {
+        let (problems, models) = (Problems::new(), Vec::new());
+        Self { file, text, document: String::new(), stages, problems, models }
+    }
+
     pub(super) fn place(&self, path: &str, node: &Node) -> Place {
-        Place { path: path.to_owned(), spot: node::spot(self.file, self.text, node.line, node.column) }
+        Place { spot: node::spot(self.file, self.text, node.line, node.column), ..self.missing(path) }
+    }
+
+    /// The place of something that is not there.
+    pub(super) fn missing(&self, path: &str) -> Place {
+        Place { path: format!("{}{path}", self.document), spot: None }
     }
 
     pub(super) fn error(&mut self, path: &str, node: &Node, what: impl Into<String>) {

@@ -17,7 +17,7 @@ use growmerge::recipe::Recipe;
 use safetensors::tensor::{Dtype, TensorView};
 
 /// A tensor to write: dtype, shape and bytes.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
@@ -148,7 +148,7 @@ pub fn refusal(recipe: &str) -> String {
 /// Runs a plan in memory.
 pub fn run(plan: &Plan, device: &Cpu, threads: usize) -> Result<Tensors, Error> {
     let cancel = AtomicBool::new(false);
-    let options = Options { threads, non_finite: plan.non_finite, cancel: &cancel };
+    let options = Options { threads, cancel: &cancel };
     let sink = Memory::default();
     let jobs: Vec<usize> = (0..plan.jobs.len()).collect();
     execute::run(device, plan, &jobs, &options, &sink, &Silent)?;

@@ -37,11 +37,7 @@ pub fn write(
     match Draft::open(&plan, out, options.existing, options.sync)? {
         Opened::Complete => {}
         Opened::Draft(draft, todo) => {
-            let how = execute::Options {
-                threads: options.threads,
-                non_finite: plan.non_finite,
-                cancel: options.cancel,
-            };
+            let how = execute::Options { threads: options.threads, cancel: options.cancel };
             execute::run(&Cpu::new(), &plan, &todo, &how, draft.as_ref(), observer)?;
             draft.finish(None)?;
         }
