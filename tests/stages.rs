@@ -183,8 +183,7 @@ fn what_is_no_number_is_found_below_a_stage() {
     write(&world.path("b"), &tensors);
     let error = run(&world.plan(THREE), &Cpu::new(), 2).unwrap_err().to_string();
     assert!(error.contains("/b has NaN at element 10"), "{error}");
-    assert!(
-        run(&world.plan(&THREE.replace("name: one\n", "name: one\nnon_finite: allow\n")), &Cpu::new(), 2)
-            .is_err()
-    );
+    // Each document has its own word on it; TIES cuts what is no number off.
+    let allowed = THREE.replace("name: one\n", "name: one\nnon_finite: allow\n");
+    assert!(run(&world.plan(&allowed), &Cpu::new(), 2).is_ok());
 }
