@@ -3,6 +3,7 @@
 //! Data moves one way, and each stage has one type that only the previous step can make:
 //! [`recipe`] (words) → [`plan`] (jobs, from headers alone) → [`execute`] (blocks) → write (bytes in place).
 
+pub mod adapter;
 pub mod arch;
 pub mod checkpoint;
 mod checksum;

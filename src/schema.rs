@@ -30,7 +30,7 @@ pub fn recipe_schema() -> Schema {
             "model": object(Level::Model, &["model"]),
             "slice": object(Level::Slice, &["sources"]),
             "source": object(Level::Source, &["model", "layer_range"]),
-            "reference": { "anyOf": [{ "type": "string" }, object(Level::Reference, &["model"])] },
+            "reference": { "anyOf": [{ "type": "string" }, object(Level::Reference, &[])] },
             "grow": {
                 "anyOf": [{ "type": "integer", "minimum": 1 }, object(Level::Grow, &["width"])]
             }
@@ -69,7 +69,7 @@ fn key_type(name: &str) -> Map<String, Value> {
         "slices" => list("slice"),
         "sources" => list("source"),
         "parameters" => json!({ "$ref": "#/$defs/parameters" }),
-        "base_model" => json!({ "$ref": "#/$defs/reference" }),
+        "base_model" | "model" | "lora" => json!({ "$ref": "#/$defs/reference" }),
         "grow" => json!({ "$ref": "#/$defs/grow" }),
         "width" | "intermediate" => json!({ "type": "integer", "minimum": 1 }),
         "seed" => json!({ "type": "integer", "minimum": 0 }),

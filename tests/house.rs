@@ -33,6 +33,7 @@ fn modules_use_only_what_comes_before_them() {
         ("arch", &["recipe", "method", "checkpoint", "device", "view", "plan", "execute", "write"]),
         ("device", &["recipe", "method", "arch", "view", "plan", "execute", "write"]),
         ("method", &["recipe", "arch", "view", "plan", "execute", "write"]),
+        ("adapter", &["recipe", "method", "view", "plan", "execute", "write", "eval", "report"]),
         ("view", &["method", "plan", "execute", "write", "decoder", "eval", "report"]),
         ("plan", &["execute", "write", "decoder", "eval", "report"]),
         ("execute", &["write", "decoder", "eval", "report"]),

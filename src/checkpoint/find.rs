@@ -42,8 +42,8 @@ pub(super) fn find(name: &str) -> Result<Found, Problems> {
     if weights.iter().any(|n| n == "adapter_model.safetensors")
         || names.iter().any(|n| n == "adapter_config.json")
     {
-        return Err(Problem::error(name, "is an adapter, not a model; adapters are not supported yet")
-            .hint("merge it into its base first, and name the result")
+        return Err(Problem::error(name, "is an adapter, not a model")
+            .hint(format!("name it with its base: `BASE+{name}`"))
             .into());
     }
     let pickles: Vec<String> = names.into_iter().filter(|n| is_pickle(n)).collect();

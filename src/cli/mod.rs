@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod eval;
+mod extract_lora;
 mod inspect;
 mod measuring;
 mod merge;
@@ -40,6 +41,7 @@ enum Command {
     Verify(verify::Args),
     Eval(eval::Args),
     Check(check::Args),
+    ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Schema(schema::Args),
     Completions(completions::Args),
@@ -67,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),

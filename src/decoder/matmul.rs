@@ -9,8 +9,8 @@ use crate::device::cpu::Cpu;
 
 /// A matrix somewhere in a slice.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) data: &'a [f32],
+pub(crate) struct View<'a> {
+    pub(crate) data: &'a [f32],
     pub(super) rows: usize,
     pub(super) cols: usize,
     /// Elements from a row to the next.
@@ -21,18 +21,18 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// Rows that begin `stride` elements apart.
-    pub(super) fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols, "rows of a matrix overlap");
         Self { data, rows, cols, down: stride, across: 1 }
     }
 
     /// Rows without gaps.
-    pub(super) fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub(crate) fn dense(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
     }
 
     /// The same matrix, transposed.
-    pub(super) fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         Self { rows: self.cols, cols: self.rows, down: self.across, across: self.down, ..self }
     }
 
@@ -45,7 +45,7 @@ impl<'a> View<'a> {
 
 /// What becomes of the old contents of a product's destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Old {
+pub(crate) enum Old {
     /// Overwritten.
     Replace,
     /// Added to.
@@ -57,7 +57,7 @@ pub(super) enum Old {
 ///
 /// # Panics
 /// If shapes do not fit one another or their slices: a mistake of the decoder, not of a model.
-pub(super) fn product(out: &mut [f32], stride: usize, old: Old, scale: f32, x: View<'_>, w: View<'_>) {
+pub(crate) fn product(out: &mut [f32], stride: usize, old: Old, scale: f32, x: View<'_>, w: View<'_>) {
     assert_eq!(x.cols, w.rows, "inner dimensions of a product");
     assert!(x.fits(), "left side of a product");
     assert!(w.fits(), "right side of a product");

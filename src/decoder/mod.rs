@@ -18,7 +18,7 @@ mod fields;
 mod forward;
 mod layout;
 mod loss;
-mod matmul;
+pub(crate) mod matmul;
 mod ops;
 mod rope;
 mod scratch;

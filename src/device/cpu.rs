@@ -73,6 +73,32 @@ impl Cpu {
         simd::axpy(self.level, acc, w, x);
     }
 
+    /// `x *= factor`.
+    pub fn scale_values(&self, x: &mut [f32], factor: f32) {
+        simd::scale(self.level, x, factor);
+    }
+
+    /// `x *= y`, element by element.
+    pub fn multiply_values(&self, x: &mut [f32], y: &[f32]) {
+        simd::multiply(self.level, x, y);
+    }
+
+    /// `out[c] = Σ left[k] · right[k · stride + c]`: a row of a product of matrices, or part of one. The sum
+    /// begins at zero and goes in the order of `k`, rounded after every operation.
+    pub fn combine(&self, left: &[f32], right: &[f32], stride: usize, out: &mut [f32]) {
+        simd::combine(self.level, left, right, stride, out);
+    }
+
+    /// `x · y`, the products exact and the sum in f64, in the order of a line.
+    pub fn dot(&self, x: &[f32], y: &[f32]) -> f64 {
+        simd::dot(self.level, x, y)
+    }
+
+    /// Adds the square of each value to the sum of its column, in f64.
+    pub fn add_squares(&self, x: &[f32], sums: &mut [f64]) {
+        simd::add_products(self.level, x, x, sums);
+    }
+
     /// The numbers `first ..` of a key of [`philox`](super::philox): of the normal distribution with mean 0
     /// and variance 1.
     pub fn normals(&self, key: u64, first: u64, out: &mut [f32]) {

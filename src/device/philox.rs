@@ -58,6 +58,11 @@ pub fn noise_key(seed: u64, tensor: &str) -> u64 {
     key_of(b"growmerge noise 1\0", seed, 0, tensor)
 }
 
+/// The generator's key for the random directions in which a tensor's difference is looked at.
+pub fn sketch_key(seed: u64, tensor: &str) -> u64 {
+    key_of(b"growmerge sketch 1\0", seed, 0, tensor)
+}
+
 fn key_of(domain: &[u8], seed: u64, model: u64, tensor: &str) -> u64 {
     let mut hash = Sha256::new();
     hash.update(domain);
@@ -101,6 +106,7 @@ mod tests {
             key(0, "a", 1),
             noise_key(0, "a"),
             noise_key(1, "a"),
+            sketch_key(0, "a"),
         ];
         for (i, a) in keys.iter().enumerate() {
             assert!(keys.iter().skip(i + 1).all(|b| a != b));

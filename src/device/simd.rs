@@ -108,6 +108,7 @@ dispatch! {
     fn divide(x: &mut [f32], divisor: f32);
     fn add(acc: &mut [f32], x: &[f32]);
     fn multiply(x: &mut [f32], y: &[f32]);
+    fn combine(left: &[f32], right: &[f32], stride: usize, out: &mut [f32]);
     fn add_products(x: &[f32], y: &[f32], sums: &mut [f64]);
     fn dot(x: &[f32], y: &[f32]) -> f64;
     fn abs_sum(x: &[f32]) -> f64;

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Options;
 use super::stage::Making;
+use crate::adapter::Factors;
 use crate::checkpoint::{DType, TensorInfo};
 use crate::checksum;
 use crate::device::cpu::Cpu;
@@ -44,6 +45,10 @@ enum Glass<'a> {
     },
     /// As what 8-bit floats stand for.
     Scaled { below: Box<Glass<'a>>, scaled: &'a Scaled, scales: Vec<f32> },
+    /// With an adapter's update.
+    Adapted { below: Box<Glass<'a>>, factors: Factors<'a> },
+    /// In f32.
+    Cast(Box<Glass<'a>>),
     /// By another plan.
     Made(Box<Making<'a>>),
 }
@@ -153,6 +158,21 @@ impl<'a> Glass<'a> {
                 };
                 Ok(Self::Scaled { below: Box::new(stored), scaled, scales })
             }
+            (View::Adapted(update), matrix) => {
+                let stored = |i: usize| match below(i) {
+                    Ok(Self::Stored(chunk)) => chunk,
+                    _ => Chunk::NOTHING,
+                };
+                let mut desk = Desk::default();
+                let read = |elements: Range<usize>, out: &mut [f32]| -> Result<(), Error> {
+                    eye.host.widen(matrix.chunk(eye, elements, &mut desk)?, out);
+                    Ok(())
+                };
+                let go_on = || !eye.options.cancel.load(Ordering::Relaxed);
+                let factors = update.open([stored(1), stored(2), stored(3)], eye.host, read, go_on)?;
+                Ok(Self::Adapted { below: Box::new(matrix), factors })
+            }
+            (View::Cast, below) => Ok(Self::Cast(Box::new(below))),
             // Only stored tensors are tiled: `Input::grown` sees to it.
             (View::Plain | View::Tiled(_), below) => Ok(below),
         }
@@ -187,6 +207,21 @@ impl<'a> Glass<'a> {
                 let codes = below.chunk(eye, elements.clone(), &mut desks[0])?;
                 block.resize(elements.len(), 0.0);
                 scaled.fill(codes.bytes, elements, scales, block);
+                Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) })
+            }
+            Self::Adapted { below, factors } => {
+                let Desk { block, room, below: desks } = desk;
+                desks.resize_with(1, Desk::default);
+                block.resize(elements.len(), 0.0);
+                eye.host.widen(below.chunk(eye, elements.clone(), &mut desks[0])?, block);
+                factors.add(eye.host, elements, block, room);
+                Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) })
+            }
+            Self::Cast(below) => {
+                let Desk { block, below: desks, .. } = desk;
+                desks.resize_with(1, Desk::default);
+                block.resize(elements.len(), 0.0);
+                eye.host.widen(below.chunk(eye, elements, &mut desks[0])?, block);
                 Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) })
             }
             Self::Made(making) => making.chunk(elements, desk),

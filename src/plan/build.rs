@@ -66,8 +66,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     }
     warn_of_f64(&jobs, &inputs, &mut problems);
     let layout = Layout::new(&jobs, options.shard_size);
-    let config =
+    let mut config =
         config::config(&inputs[donor], &jobs, (numbering == Numbering::Anew).then_some(segments.as_slice()));
+    config::untie(&mut config, &inputs, &jobs);
     let left_out = left_out(&inputs, &used);
     let stamp = digest::stamp(&inputs);
     tracing::info!(method = method.name, tensors = jobs.len(), shards = layout.shards.len(), "planned");
@@ -134,6 +135,7 @@ fn open<'r>(
         match library.input(&model.value) {
             Ok(input) => {
                 warn_of_8_bits(&input, model, problems);
+                warn_of_adapters(&input, model, problems);
                 inputs.push(Some(input));
             }
             Err(found) => {
@@ -158,6 +160,17 @@ fn warn_of_8_bits(input: &Input, model: &Located<ModelRef>, problems: &mut Probl
                 model.value
             );
             problems.push(model.place.warning(what).hint("merge the original in 16 bits if there is one"));
+        }
+    }
+}
+
+/// What an adapter's opening told.
+fn warn_of_adapters(input: &Input, model: &Located<ModelRef>, problems: &mut Problems) {
+    for change in input.changes() {
+        if let Change::Adapted(adapted) = change {
+            for warning in adapted.warnings.iter() {
+                problems.push(warning.clone().spot(model.place.spot.clone()));
+            }
         }
     }
 }

@@ -23,6 +23,11 @@ const MEANING: &[&str] = &[
     "eos_token_id",
 ];
 
+/// Whether the head is the embedding; an output has a head of its own as soon as one input has.
+const TIE: &str = "tie_word_embeddings";
+/// The head's name.
+const HEAD: &str = "lm_head.weight";
+
 /// Where configs keep the number of layers.
 const LAYER_COUNT: &[&str] = &["num_hidden_layers", "num_layers", "n_layer", "n_layers"];
 
@@ -66,6 +71,23 @@ fn set_layers(config: &mut Value, slices: &[Segment<'_>]) {
     }
 }
 
+/// Whether a model says that its head is its embedding.
+fn tie(input: &Input) -> Option<bool> {
+    input.config()?.get(TIE)?.as_bool()
+}
+
+/// A head that the output stores because some input has one of its own must not be passed over for the
+/// embedding, as it would be if the donor's head is tied.
+pub(super) fn untie(config: &mut Option<Value>, inputs: &[Input], jobs: &[Job]) {
+    let own = inputs.iter().any(|input| tie(input) == Some(false));
+    if own
+        && jobs.iter().any(|job| job.name == HEAD)
+        && let Some(map) = config.as_mut().and_then(Value::as_object_mut)
+    {
+        map.insert(TIE.into(), json!(false));
+    }
+}
+
 /// Warns where an input's config gives its weights another meaning than the donor's does.
 pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
     let Some(reference) = inputs[donor].config() else { return };
@@ -77,6 +99,10 @@ pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
             let (ours, theirs) = (reference.get(key).or(none.as_ref()), config.get(key).or(none.as_ref()));
             if ours != theirs && (ours.is_some() && theirs.is_some()) {
                 let show = |v: Option<&Value>| v.map(Value::to_string).unwrap_or_default();
+                let gets = match *key == TIE {
+                    true => "the output gets a head of its own; the models may not be comparable",
+                    false => "the output gets the latter; the models may not be comparable",
+                };
                 problems.push(
                     Problem::warning(
                         input.name(),
@@ -87,7 +113,7 @@ pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
                             show(ours)
                         ),
                     )
-                    .hint("the output gets the latter; the models may not be comparable"),
+                    .hint(gets),
                 );
             }
         }

@@ -1,11 +1,13 @@
 //! Checkpoints that were opened: each once, however many recipes and stages name it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Input;
+use crate::adapter::Adapter;
 use crate::checkpoint::Checkpoint;
-use crate::problem::Problems;
+use crate::problem::{Problem, Problems};
 use crate::recipe::{ModelRef, Named};
 
 /// Where a plan finds its models.
@@ -13,6 +15,7 @@ use crate::recipe::{ModelRef, Named};
 pub struct Library {
     checkpoints: BTreeMap<String, Arc<Checkpoint>>,
     stages: BTreeMap<String, Input>,
+    adapters: BTreeMap<String, Arc<Adapter>>,
 }
 
 impl Library {
@@ -26,15 +29,33 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with its files, or keeps it from being seen as the recipe asks.
     pub fn input(&mut self, model: &ModelRef) -> Result<Input, Problems> {
-        let input = match model.named {
+        refuse_revision(&model.path, model.revision.as_deref())?;
+        let mut input = match model.named {
             Named::Path => Input::Stored(self.checkpoint(&model.path)?).dequantised()?,
             // A stage that is not there has problems of its own.
             Named::Stage => self.stages.get(&model.path).cloned().ok_or_else(Problems::new)?,
         };
+        if let Some(adapter) = &model.adapter {
+            refuse_revision(&adapter.path, adapter.revision.as_deref())?;
+            input = input.adapted(&*self.adapter(&adapter.path)?)?;
+        }
         match model.grow {
             Some(words) => input.grown(words),
             None => Ok(input),
         }
+    }
+
+    /// An adapter, opened now or before.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files.
+    pub fn adapter(&mut self, path: &str) -> Result<Arc<Adapter>, Problems> {
+        if let Some(known) = self.adapters.get(path) {
+            return Ok(known.clone());
+        }
+        let opened = Arc::new(Adapter::open(path)?);
+        self.adapters.insert(path.to_owned(), opened.clone());
+        Ok(opened)
     }
 
     /// What a document of the same file makes, for those that name it.
@@ -54,4 +75,20 @@ impl Library {
         self.checkpoints.insert(path.to_owned(), opened.clone());
         Ok(opened)
     }
+}
+
+/// Revisions are the Hub's; what a folder holds is one already.
+fn refuse_revision(path: &str, revision: Option<&str>) -> Result<(), Problems> {
+    let Some(revision) = revision else { return Ok(()) };
+    let problem = match Path::new(path).exists() {
+        true => Problem::error(path, format!("has no revision `{revision}`: it is a local path"))
+            .hint("revisions belong to Hub repositories; name the folder alone"),
+        false => {
+            Problem::error(path, format!("no such folder or file (revision `{revision}`)")).hint(format!(
+                "if this is a Hugging Face repository: names are not looked up there yet; \
+             `hf download {path} --revision {revision} --local-dir DIR`, then name DIR"
+            ))
+        }
+    };
+    Err(problem.into())
 }

@@ -22,7 +22,7 @@ mod tensors;
 
 pub use companions::Companion;
 pub(crate) use digest::hex;
-pub use input::{Change, Dropped, Input, Leaf, Order, Origin, Stage};
+pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 pub use library::Library;

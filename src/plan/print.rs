@@ -160,6 +160,7 @@ fn changed(change: &Change) -> String {
     match change {
         Change::Grown(grow) => grown(grow),
         Change::Dequantised(count) => format!(", {count} of them in 8-bit floats"),
+        Change::Adapted(adapted) => format!(", {adapted}"),
     }
 }
 

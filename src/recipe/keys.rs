@@ -24,7 +24,7 @@ pub enum Level {
 pub enum Status {
     /// Read.
     Supported,
-    /// Accepted, but without effect, as in mergekit.
+    /// Accepted, but without effect.
     NoEffect,
     /// mergekit has it, growmerge does not yet: refused by name.
     Later,
@@ -72,6 +72,7 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "chat_template", Later, "chat template of the output"),
     key(Model, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Model, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
+    key(Model, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Model, "parameters", Supported, "parameters of this model"),
     key(Slice, "sources", Supported, "what is merged into these layers"),
     key(Slice, "base_model", Supported, "a base for this slice only"),
@@ -80,8 +81,18 @@ pub static KEYS: &[Key] = &[
     key(Source, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Source, "layer_range", Supported, "[first, end): layers of that model, counted from 0"),
     key(Source, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
+    key(Source, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Source, "parameters", Supported, "parameters of this source"),
     key(Reference, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
+    key(Reference, "lora", Supported, "an adapter that is applied to this model while it is read"),
+    key(Reference, "path", Supported, "a local path, with `revision`"),
+    key(Reference, "revision", Supported, "revision of a Hub repository"),
+    key(
+        Reference,
+        "override_architecture",
+        NoEffect,
+        "names and layers are read off the tensors, so no class is needed",
+    ),
     key(Reference, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Grow, "width", Supported, "factor of the hidden size and of the number of heads"),
     key(Grow, "intermediate", Supported, "factor of the intermediate size (default: width)"),

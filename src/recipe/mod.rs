@@ -11,15 +11,16 @@ mod node;
 mod parameters;
 mod read;
 mod reader;
+mod reference;
 mod setting;
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
 pub use book::{Book, Reading};
 pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
+pub use reference::{AdapterRef, ModelRef, Named};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 
 use crate::problem::{Error, ExecError, Problem, Problems, Spot};
@@ -96,32 +97,6 @@ pub struct InputSlice {
     pub parameters: Settings,
     /// Where it stands.
     pub place: Place,
-}
-
-/// A model as a recipe names it: a local path, and what is done to the model while it is read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ModelRef {
-    /// As written.
-    pub path: String,
-    /// What the path is of.
-    pub named: Named,
-    /// How it is widened, if it is.
-    pub grow: Option<Grow>,
-}
-
-/// What a model's path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Named {
-    /// A folder or a file.
-    Path,
-    /// A document of the same file; see [`Book::position`].
-    Stage,
-}
-
-impl fmt::Display for ModelRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.path)
-    }
 }
 
 /// mergekit's names of element types.

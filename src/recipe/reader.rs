@@ -120,11 +120,11 @@ impl<'a> Reader<'a> {
     pub(super) fn key(&mut self, name: &str, key: &Node, value: &Node, path: &str, level: Level) {
         let place = self.place(path, key);
         let null = matches!(value.yaml, Yaml::Null);
-        let problem = match keys::at(level).find(|k| k.name == name).map(|k| k.status) {
-            Some(Status::Supported) => return,
-            Some(Status::Later) if null => return,
-            Some(Status::NoEffect) => place.warning(format!("`{name}` has no effect, here as in mergekit")),
-            Some(Status::Later) => place
+        let problem = match keys::at(level).find(|k| k.name == name).map(|k| (k.status, k.doc)) {
+            Some((Status::Supported, _)) => return,
+            Some((Status::Later, _)) if null => return,
+            Some((Status::NoEffect, why)) => place.warning(format!("`{name}` has no effect: {why}")),
+            Some((Status::Later, _)) => place
                 .problem(format!("`{name}` of mergekit is not supported yet"))
                 .hint("without it the result would be another model, so the recipe is refused"),
             None if level != Level::Rule && keys::PARAMETERS.contains(&name) => {

@@ -1,5 +1,5 @@
-//! What a method sees of a tensor that is not what is stored: a model that is widened while it is read, or
-//! 8-bit floats as numbers.
+//! What a method sees of a tensor that is not what is stored: a model that is widened while it is read, 8-bit
+//! floats as numbers, or weights with an adapter's update.
 //!
 //! Everything is decided from headers and `config.json`: [`Growth`] knows the formulas of HyperCloning and
 //! gives each tensor its wide shape and a [`View`]. [`Tiling`] then makes any run of a wide tensor's elements
@@ -13,6 +13,8 @@ mod noise;
 mod scaled;
 mod tie;
 mod tiling;
+
+use crate::adapter::LowRank;
 
 pub use growth::{EMBEDDING, Growth, HEAD};
 pub use noise::Noise;
@@ -28,6 +30,10 @@ pub enum View {
     Tiled(Tiling),
     /// As the numbers that 8-bit floats and their scales stand for; the scales are the second tensor.
     Scaled(Scaled),
+    /// With an adapter's update; the factors `A` and `B`, and the lengths of a DoRA, are the other tensors.
+    Adapted(LowRank),
+    /// As numbers of another type.
+    Cast,
 }
 
 impl View {
@@ -36,14 +42,14 @@ impl View {
         match self {
             Self::Plain => true,
             Self::Tiled(tiling) => tiling.is_copy(),
-            Self::Scaled(_) => false,
+            Self::Scaled(_) | Self::Adapted(_) | Self::Cast => false,
         }
     }
 
     /// Whether each element is made of the one in the same place, and of nothing else of that tensor.
     pub fn is_elementwise(&self) -> bool {
         match self {
-            Self::Plain | Self::Scaled(_) => true,
+            Self::Plain | Self::Scaled(_) | Self::Adapted(_) | Self::Cast => true,
             Self::Tiled(_) => false,
         }
     }
@@ -55,7 +61,8 @@ impl View {
             // The block, and a stored row for noise.
             Self::Tiled(tiling) => (block + tiling.columns) * 4,
             // The block; scales are a few, at most one for each row.
-            Self::Scaled(_) => block * 4,
+            Self::Scaled(_) | Self::Cast => block * 4,
+            Self::Adapted(update) => block * 4 + update.memory(),
         }
     }
 
@@ -65,6 +72,8 @@ impl View {
             Self::Plain => None,
             Self::Tiled(tiling) => Some(tiling.to_string()),
             Self::Scaled(scaled) => Some(scaled.to_string()),
+            Self::Adapted(update) => Some(update.to_string()),
+            Self::Cast => None,
         }
     }
 }

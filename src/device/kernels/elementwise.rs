@@ -43,3 +43,27 @@ pub(in crate::device) fn near_swap(x: &mut [f32], y: &[f32], t: f32) {
         *x = w * y + (1.0 - w) * *x;
     }
 }
+
+/// `out[c] = Σ left[k] · right[k · stride + c]`, in the order of `k`; every element by itself.
+#[inline(always)]
+pub(in crate::device) fn combine(left: &[f32], right: &[f32], stride: usize, out: &mut [f32]) {
+    const WIDE: usize = 64;
+    let (groups, tail) = out.as_chunks_mut::<WIDE>();
+    let behind = groups.len() * WIDE;
+    for (i, group) in groups.iter_mut().enumerate() {
+        let mut sums = [0f32; WIDE];
+        for (k, left) in left.iter().enumerate() {
+            let from = k * stride + i * WIDE;
+            for (sum, right) in sums.iter_mut().zip(&right[from..from + WIDE]) {
+                *sum += left * right;
+            }
+        }
+        *group = sums;
+    }
+    tail.fill(0.0);
+    for (k, left) in left.iter().enumerate() {
+        for (sum, right) in tail.iter_mut().zip(&right[k * stride + behind..]) {
+            *sum += left * right;
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! what it is made of ([`Origin`]), and at the bottom are stored tensors ([`Leaf`]), whose bytes are summed
 //! while they are read, so that the manifest can name all of them.
 
+mod adapted;
 mod dequantised;
 mod grown;
 mod leaf;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use adapted::Adapted;
 pub use leaf::{Leaf, Order};
 pub use stage::Stage;
 
@@ -56,6 +58,8 @@ pub enum Change {
     Grown(Grow),
     /// So many of its tensors are stored as 8-bit floats.
     Dequantised(usize),
+    /// An adapter is applied to it.
+    Adapted(Adapted),
 }
 
 /// What a seen tensor is made of.
@@ -185,7 +189,7 @@ impl Input {
     pub fn grow(&self) -> Option<&Grow> {
         self.changes().into_iter().find_map(|change| match change {
             Change::Grown(grow) => Some(grow),
-            Change::Dequantised(_) => None,
+            Change::Dequantised(_) | Change::Adapted(_) => None,
         })
     }
 

@@ -1,0 +1,86 @@
+//! A PEFT folder, opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Settings;
+use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::problem::{Problem, Problems};
+
+const WEIGHTS: &str = "adapter_model.safetensors";
+const PICKLE: &str = "adapter_model.bin";
+
+/// An adapter on disk: settings read, tensors mapped.
+#[derive(Debug)]
+pub struct Adapter {
+    name: String,
+    pub(super) settings: Settings,
+    checkpoint: Arc<Checkpoint>,
+    warnings: Problems,
+}
+
+impl Adapter {
+    /// Opens a folder; reads its configuration and the header of its weights.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files.
+    pub fn open(name: &str) -> Result<Self, Problems> {
+        let folder = Path::new(name);
+        if !folder.is_dir() {
+            let what = if folder.exists() { "is a file, not an adapter's folder" } else { "no such folder" };
+            let hint = "an adapter is a folder with adapter_config.json and adapter_model.safetensors";
+            return Err(Problem::error(name, what).hint(hint).into());
+        }
+        let (mut warnings, mut problems) = (Problems::new(), Problems::new());
+        let at = folder.join("adapter_config.json").display().to_string();
+        let settings = Settings::read(folder, &at, &mut warnings).map_err(|found| problems.extend(found));
+        let weights = weights(name, folder).map_err(|found| problems.extend(found));
+        match (settings, weights) {
+            (Ok(settings), Ok(checkpoint)) => {
+                Ok(Self { name: name.into(), settings, checkpoint: Arc::new(checkpoint), warnings })
+            }
+            _ => Err(problems),
+        }
+    }
+
+    /// As the recipe names it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says of itself.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its weights.
+    pub fn checkpoint(&self) -> &Arc<Checkpoint> {
+        &self.checkpoint
+    }
+
+    /// Its tensors, sorted by name.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        self.checkpoint.tensors()
+    }
+
+    /// What the user should know of it.
+    pub fn warnings(&self) -> &Problems {
+        &self.warnings
+    }
+}
+
+fn weights(name: &str, folder: &Path) -> Result<Checkpoint, Problems> {
+    let path = folder.join(WEIGHTS);
+    if path.is_file() {
+        return Checkpoint::open(&path.display().to_string());
+    }
+    let problem = match folder.join(PICKLE).is_file() {
+        true => {
+            Problem::error(name, format!("holds pickled weights ({PICKLE}), which can run code when read"))
+                .hint("load it with PEFT and save it again: `save_pretrained` writes safetensors")
+        }
+        false => Problem::error(name, format!("holds no {WEIGHTS}"))
+            .hint("is this an adapter's folder, and its download complete?"),
+    };
+    Err(problem.into())
+}
