@@ -18,6 +18,7 @@ pub mod recipe;
 pub mod report;
 mod schema;
 pub mod view;
+pub mod vocabulary;
 pub mod write;
 
 pub use schema::recipe_schema;

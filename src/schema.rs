@@ -30,6 +30,8 @@ pub fn recipe_schema() -> Schema {
             "model": object(Level::Model, &["model"]),
             "slice": object(Level::Slice, &["sources"]),
             "source": object(Level::Source, &["model", "layer_range"]),
+            "token": object(Level::Token, &[]),
+            "row": { "anyOf": [{ "type": "string" }, object(Level::Row, &["kind"]), { "$ref": "#/$defs/reference" }] },
             "reference": { "anyOf": [{ "type": "string" }, object(Level::Reference, &[])] },
             "grow": {
                 "anyOf": [{ "type": "integer", "minimum": 1 }, object(Level::Grow, &["width"])]
@@ -77,6 +79,13 @@ fn key_type(name: &str) -> Map<String, Value> {
         "factor" => json!({ "type": "number", "exclusiveMinimum": 0 }),
         "head" => json!({ "enum": HeadForm::ALL.map(|(word, _)| word) }),
         "dtype" | "out_dtype" => json!({ "enum": ["bfloat16", "float16", "float32"] }),
+        "tokenizer" => object(Level::Tokenizer, &[]),
+        "source" => json!({ "$ref": "#/$defs/row" }),
+        "tokens" => json!({ "type": "object", "additionalProperties": { "$ref": "#/$defs/token" } }),
+        "pad_to_multiple_of" => json!({ "type": "integer", "minimum": 1 }),
+        "force" => json!({ "type": "boolean" }),
+        "kind" => json!({ "enum": ["zero", "model_token"] }),
+        "token_id" => json!({ "type": "integer", "minimum": 0 }),
         "non_finite" => json!({ "enum": ["refuse", "allow"] }),
         "layer_range" => json!({
             "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "integer", "minimum": 0 }

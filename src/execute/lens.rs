@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::Options;
 use super::stage::Making;
+use super::{Options, rows};
 use crate::adapter::Factors;
 use crate::checkpoint::{DType, TensorInfo};
 use crate::checksum;
@@ -12,7 +12,7 @@ use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device};
 use crate::plan::{Input, Leaf, Order, Origin, Plan, Source};
 use crate::problem::{Error, ExecError};
-use crate::view::{Scaled, Tiling, View};
+use crate::view::{Rows, Scaled, Tiling, View};
 
 /// What it takes to see: views and stages compute on the host.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub(super) struct Lens<'a> {
 }
 
 /// How elements come about.
-enum Glass<'a> {
+pub(super) enum Glass<'a> {
     /// As they are stored.
     Stored(Chunk<'a>),
     /// As copies.
@@ -49,6 +49,15 @@ enum Glass<'a> {
     Adapted { below: Box<Glass<'a>>, factors: Factors<'a> },
     /// In f32.
     Cast(Box<Glass<'a>>),
+    /// As rows of several tensors.
+    Rows {
+        below: Vec<Glass<'a>>,
+        rows: &'a Rows,
+        /// Their type, where they are only copied.
+        copied: Option<DType>,
+        /// The mean row, where one is needed.
+        average: Vec<f32>,
+    },
     /// By another plan.
     Made(Box<Making<'a>>),
 }
@@ -141,6 +150,9 @@ impl<'a> Glass<'a> {
             Some((input, tensor)) => Self::open(eye, input, *tensor),
             None => Ok(Self::Stored(Chunk { dtype: DType::F32, bytes: &[] })),
         };
+        if let View::Rows(rows) = &origin.view {
+            return rows::open(eye, origin, rows, (0..origin.of.len()).map(below).collect::<Result<_, _>>()?);
+        }
         match (&origin.view, below(0)?) {
             (View::Tiled(tiling), Self::Stored(stored)) => {
                 let go_on = || !eye.options.cancel.load(Ordering::Relaxed);
@@ -174,11 +186,11 @@ impl<'a> Glass<'a> {
             }
             (View::Cast, below) => Ok(Self::Cast(Box::new(below))),
             // Only stored tensors are tiled: `Input::grown` sees to it.
-            (View::Plain | View::Tiled(_), below) => Ok(below),
+            (View::Plain | View::Tiled(_) | View::Rows(_), below) => Ok(below),
         }
     }
 
-    fn chunk<'d>(
+    pub(super) fn chunk<'d>(
         &'d self,
         eye: Eye<'_>,
         elements: Range<usize>,
@@ -223,6 +235,12 @@ impl<'a> Glass<'a> {
                 block.resize(elements.len(), 0.0);
                 eye.host.widen(below.chunk(eye, elements, &mut desks[0])?, block);
                 Ok(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) })
+            }
+            Self::Rows { below, rows, copied: Some(dtype), .. } => {
+                rows::copy(eye, below, rows, *dtype, elements, desk)
+            }
+            Self::Rows { below, rows, copied: None, average } => {
+                rows::fill(eye, below, rows, average, elements, desk)
             }
             Self::Made(making) => making.chunk(elements, desk),
         }

@@ -14,6 +14,7 @@ mod measure;
 mod non_finite;
 mod output;
 mod piece;
+mod rows;
 mod run;
 mod search;
 mod stage;

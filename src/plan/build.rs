@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Listed};
+use super::companions::Tokenizing;
 use super::params::{self, Missing};
 use super::segment::{self, Numbering};
 use super::{
     Change, Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config, digest,
+    vocabulary,
 };
 use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
+use crate::vocabulary::chat_template;
 
 /// What can be said of a recipe that makes no sense as a whole: its methods, and its models.
 pub(super) fn check_names(reading: &Reading, library: &mut Library, problems: &mut Problems) {
@@ -40,6 +43,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     let base =
         recipe.base_model.as_ref().and_then(|b| recipe.models().iter().position(|m| m.value == b.value));
     let donor = base.or_else(|| segments.first()?.sources.first().map(|s| s.input)).unwrap_or(0);
+    let (inputs, vocabulary) = vocabulary::align(recipe, inputs, donor, &mut problems);
     let mut builder = Builder {
         recipe,
         method,
@@ -56,18 +60,23 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     };
     builder.jobs(&segments);
     let (jobs, used) = builder.finish(&mut problems);
-    config::compare(&inputs, donor, &mut problems);
-    let companions = match inputs[donor].stage() {
-        Some(stage) => stage.plan.companions.clone(),
-        None => companions::companions(&inputs[donor], &mut problems),
-    };
+    config::compare(&inputs, donor, vocabulary.as_ref(), &mut problems);
+    let read = |i: usize, name: &str| Some(companions::file(&inputs[i], name)?.read().ok()?.into_owned());
+    let template = recipe.chat_template.as_ref();
+    let template = template.and_then(|words| chat_template(words, inputs.len(), &read, &mut problems));
+    let tokenizing = Tokenizing { vocabulary: vocabulary.as_ref(), chat_template: template.as_deref() };
+    let (companions, unfit) = companions::companions(&inputs, donor, tokenizing, &mut problems);
     if problems.has_errors() {
         return Err(problems);
     }
     warn_of_f64(&jobs, &inputs, &mut problems);
     let layout = Layout::new(&jobs, options.shard_size);
+    let donor_config = match &vocabulary {
+        Some(vocabulary) => vocabulary.config.as_ref(),
+        None => inputs[donor].config(),
+    };
     let mut config =
-        config::config(&inputs[donor], &jobs, (numbering == Numbering::Anew).then_some(segments.as_slice()));
+        config::config(donor_config, &jobs, (numbering == Numbering::Anew).then_some(segments.as_slice()));
     config::untie(&mut config, &inputs, &jobs);
     let left_out = left_out(&inputs, &used);
     let stamp = digest::stamp(&inputs);
@@ -83,6 +92,8 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         left_out,
         config,
         companions,
+        vocabulary: vocabulary.map(|v| v.summary),
+        unfit,
         warnings: problems,
         non_finite: recipe.non_finite,
         seed: options.seed,

@@ -1,11 +1,14 @@
-//! Files beside the weights that a merged model needs to load: decided at plan time, copied as data.
+//! Files beside the weights that a merged model needs to load: decided at plan time, copied as data or made of
+//! the vocabulary.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::Input;
-use crate::problem::{Problem, Problems};
+use crate::problem::{ExecError, Problem, Problems};
+use crate::vocabulary::{self, Owner, Vocabulary};
 
 /// Names that loaders look for. `config.json` is not among them: it is rewritten.
 const NAMES: &[&str] = &[
@@ -27,33 +30,79 @@ const NAMES: &[&str] = &[
     "video_preprocessor_config.json",
 ];
 
-/// A file that is copied into the output.
+/// A file beside the weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Companion {
     /// Name in the output folder.
     pub name: String,
-    /// Where it is now.
-    pub from: PathBuf,
+    /// What is in it.
+    pub contents: Contents,
+}
+
+/// What is in a file beside the weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// What is in this file now.
+    Of(PathBuf),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Contents {
+    /// The bytes.
+    ///
+    /// # Errors
+    /// [`ExecError::Io`] if the file cannot be read.
+    pub fn read(&self) -> Result<Cow<'_, [u8]>, ExecError> {
+        match self {
+            Self::Of(path) => std::fs::read(path).map(Cow::Owned).map_err(ExecError::io("read", path)),
+            Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
+/// A file beside a model's weights: in its folder, or what its stage would write.
+pub(super) fn file(input: &Input, name: &str) -> Option<Contents> {
+    match input.stage() {
+        Some(stage) => stage.plan.companions.iter().find(|c| c.name == name).map(|c| c.contents.clone()),
+        None => in_folder(input.folder(), name),
+    }
+}
+
+fn in_folder(folder: &Path, name: &str) -> Option<Contents> {
+    Some(folder.join(name)).filter(|path| path.is_file()).map(Contents::Of)
+}
+
+/// Whose tokenizer the output gets.
+#[derive(Clone, Copy)]
+pub(super) struct Tokenizing<'a> {
+    pub(super) vocabulary: Option<&'a Vocabulary>,
+    pub(super) chat_template: Option<&'a str>,
 }
 
 /// The donor's files by well-known name, and the Python files that its configs' `auto_map` names.
 /// Code is never run; without it a model with custom code would not load.
-pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companion> {
-    let folder = donor.folder();
-    let mut found: Vec<Companion> = Vec::new();
-    let mut add = |name: &str| {
-        let from = folder.join(name);
-        if from.is_file() && found.iter().all(|c| c.name != name) {
-            found.push(Companion { name: name.into(), from });
-            return true;
-        }
-        false
-    };
-    for name in NAMES {
-        add(name);
-    }
-    let tokenizer_config = std::fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
+///
+/// Tokenizer files are the vocabulary's, where the recipe has one; the second list is of those that were left out.
+pub(super) fn companions(
+    inputs: &[Input],
+    donor: usize,
+    tokenizing: Tokenizing<'_>,
+    problems: &mut Problems,
+) -> (Vec<Companion>, Vec<String>) {
+    let (mut found, left_out) = tokenizer_and_others(inputs, donor, tokenizing);
+    let donor = &inputs[donor];
+    let tokenizer_config = found.iter().find(|c| c.name == "tokenizer_config.json");
+    let tokenizer_config =
+        tokenizer_config.and_then(|c| c.contents.read().ok()).unwrap_or_default().into_owned();
     let tokenizer_config: Option<Value> = serde_json::from_slice(&tokenizer_config).ok();
+    let mut add = |name: &str| match file(donor, name).filter(|_| found.iter().all(|c| c.name != name)) {
+        Some(contents) => {
+            found.push(Companion { name: name.into(), contents });
+            true
+        }
+        None => false,
+    };
     let configs = [donor.config(), tokenizer_config.as_ref()];
     let mut modules: Vec<String> = configs.into_iter().flatten().flat_map(auto_map_modules).collect();
     let mut done = Vec::new();
@@ -63,9 +112,9 @@ pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companio
         }
         let name = format!("{module}.py");
         if add(&name) {
-            let text = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
-            modules.extend(relative_imports(&text));
-        } else if done.is_empty() || !folder.join(&name).is_file() {
+            let text = file(donor, &name).and_then(|f| Some(f.read().ok()?.into_owned())).unwrap_or_default();
+            modules.extend(relative_imports(&String::from_utf8_lossy(&text)));
+        } else if done.is_empty() || file(donor, &name).is_none() {
             problems.push(
                 Problem::warning(
                     donor.name(),
@@ -76,7 +125,53 @@ pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companio
         }
         done.push(module);
     }
-    found
+    (found, left_out)
+}
+
+/// Files by well-known name, and those of the tokenizer that do not fit the output.
+fn tokenizer_and_others(
+    inputs: &[Input],
+    donor: usize,
+    tokenizing: Tokenizing<'_>,
+) -> (Vec<Companion>, Vec<String>) {
+    let (mut found, mut left_out) = (Vec::new(), Vec::new());
+    for name in NAMES {
+        let vocabulary = tokenizing.vocabulary;
+        let owner = vocabulary.filter(|_| vocabulary::is_tokenizer_file(name)).map(|v| &v.owner);
+        let from = match owner {
+            Some(Owner::Outside(folder)) => in_folder(folder, name),
+            Some(Owner::Model(owner)) => file(&inputs[*owner], name),
+            None => file(&inputs[donor], name),
+        };
+        let written = vocabulary.and_then(|v| v.written.get(*name));
+        let unfit = vocabulary.is_some_and(|v| v.extended) && vocabulary::OTHER_FORMS.contains(name)
+            || tokenizing.chat_template.is_some() && *name == "chat_template.json";
+        if unfit && from.is_some() {
+            left_out.push((*name).to_owned());
+            continue;
+        }
+        let now = written.map(|bytes| Contents::Bytes(bytes.clone())).or(from);
+        let contents = match (*name, tokenizing.chat_template) {
+            ("chat_template.jinja", Some(template)) => Some(Contents::Bytes(template.as_bytes().to_vec())),
+            ("tokenizer_config.json", Some(template)) => {
+                let changed = now.as_ref().and_then(|now| with_template(&now.read().ok()?, template));
+                changed.map(Contents::Bytes).or(now)
+            }
+            _ => now,
+        };
+        found.extend(contents.map(|contents| Companion { name: (*name).to_owned(), contents }));
+    }
+    (found, left_out)
+}
+
+/// A `tokenizer_config.json` with another chat template, if it has one at all: loaders that look there first
+/// would not see the file.
+fn with_template(config: &[u8], template: &str) -> Option<Vec<u8>> {
+    let mut config: Value = serde_json::from_slice(config).ok()?;
+    *config.get_mut("chat_template")? = template.into();
+    let mut bytes = serde_json::to_vec_pretty(&config).ok()?;
+    bytes.push(b'\n');
+    Some(bytes)
 }
 
 /// `{"AutoModel": "modeling_x.Class", …}` → `modeling_x`. References into another repository

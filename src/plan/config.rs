@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::segment::Segment;
 use super::{Input, Job};
 use crate::problem::{Problem, Problems};
+use crate::vocabulary::Vocabulary;
 
 /// Keys that change what the weights mean; shapes alone do not show a difference in them.
 const MEANING: &[&str] = &[
@@ -32,8 +33,8 @@ const HEAD: &str = "lm_head.weight";
 const LAYER_COUNT: &[&str] = &["num_hidden_layers", "num_layers", "n_layer", "n_layers"];
 
 /// The donor's config with the dtype and, for slices, the layers of the output.
-pub(super) fn config(donor: &Input, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
-    let mut config = donor.config()?.clone();
+pub(super) fn config(donor: Option<&Value>, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
+    let mut config = donor?.clone();
     let floats = jobs.iter().map(|j| j.dtype).filter(|d| d.is_mergeable());
     // The type of most elements is what loaders ask for.
     let dtype = floats
@@ -89,11 +90,17 @@ pub(super) fn untie(config: &mut Option<Value>, inputs: &[Input], jobs: &[Job]) 
 }
 
 /// Warns where an input's config gives its weights another meaning than the donor's does.
-pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
+/// Ids of tokens are no difference where the models are brought to one vocabulary.
+pub(super) fn compare(
+    inputs: &[Input],
+    donor: usize,
+    vocabulary: Option<&Vocabulary>,
+    problems: &mut Problems,
+) {
     let Some(reference) = inputs[donor].config() else { return };
     for (i, input) in inputs.iter().enumerate() {
         let Some(config) = input.config().filter(|_| i != donor) else { continue };
-        for key in MEANING {
+        for key in MEANING.iter().filter(|key| vocabulary.is_none() || !key.ends_with("_token_id")) {
             // Without a factor, logits are not divided.
             let none = (*key == "lm_head_normalization_factor").then(|| json!(1.0));
             let (ours, theirs) = (reference.get(key).or(none.as_ref()), config.get(key).or(none.as_ref()));

@@ -19,8 +19,9 @@ mod print;
 mod segment;
 mod stages;
 mod tensors;
+mod vocabulary;
 
-pub use companions::Companion;
+pub use companions::{Companion, Contents};
 pub(crate) use digest::hex;
 pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};
@@ -31,6 +32,7 @@ use crate::checkpoint::{DType, SafetensorsFile};
 use crate::method::Method;
 use crate::problem::Problems;
 use crate::recipe::{NonFinite, Reading, Recipe};
+use crate::vocabulary::Summary;
 
 /// Choices that are not in the recipe.
 #[derive(Clone, Debug)]
@@ -81,6 +83,10 @@ pub struct Plan {
     pub config: Option<serde_json::Value>,
     /// Files that are carried over from the donor: tokenizer, generation config, code named by `auto_map`.
     pub companions: Vec<Companion>,
+    /// The output's vocabulary, where it is not simply that of every input.
+    pub vocabulary: Option<Summary>,
+    /// Files of the tokenizer that do not fit the output's vocabulary.
+    pub unfit: Vec<String>,
     /// What the user should know.
     pub warnings: Problems,
     /// What to do about NaN and infinity.

@@ -44,6 +44,12 @@ impl Plan {
                 bytes as f64 / 1e6,
             );
         }
+        if let Some(vocabulary) = &self.vocabulary {
+            let _ = writeln!(text, "\nvocabulary\n  {vocabulary}");
+            if !self.unfit.is_empty() {
+                let _ = writeln!(text, "  left out, as they do not fit it: {}", self.unfit.join(", "));
+            }
+        }
         let _ = writeln!(text, "\noutput");
         let _ = writeln!(
             text,
@@ -134,6 +140,9 @@ impl Plan {
             "companions": self.companions.iter().map(|c| &c.name).collect::<Vec<_>>(),
             "left_out": self.left_out, "problems": self.warnings,
         });
+        if let Some(vocabulary) = &self.vocabulary {
+            summary["vocabulary"] = json!(vocabulary);
+        }
         if let (true, Some(map)) = (tensors, summary.as_object_mut()) {
             map.insert("tensors".into(), self.jobs.iter().map(|j| tensor(self, j)).collect());
         }
@@ -161,6 +170,8 @@ fn changed(change: &Change) -> String {
         Change::Grown(grow) => grown(grow),
         Change::Dequantised(count) => format!(", {count} of them in 8-bit floats"),
         Change::Adapted(adapted) => format!(", {adapted}"),
+        // Said below, for all models.
+        Change::Rows => String::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use super::segment::{Numbering, Segment};
 use super::{Input, Source};
 use crate::arch::{Position as Depth, Role};
 use crate::problem::Problem;
+use crate::vocabulary;
 
 /// One tensor before its job exists: its name in the output and in each model of the segment.
 pub(super) struct Draft<'a> {
@@ -136,12 +137,12 @@ impl<'a> Builder<'a> {
             let list: Vec<String> =
                 infos.iter().map(|(model, t)| format!("{:?} in {model}", t.shape)).collect();
             let role = self.family.locate(name).role;
-            let hint = if matches!(role, Role::Embed | Role::Head) {
-                "the models' vocabularies differ in size, and rows of different tokens must not be mixed; \
-                 bring the models to one vocabulary first (merging vocabularies is not supported yet)"
-            } else {
-                "only tensors of the same shape can be merged"
-            };
+            let of_tokens = matches!(role, Role::Embed | Role::Head);
+            if of_tokens && self.recipe.vocabulary.is_some() {
+                return false; // What kept the rows from being brought to one vocabulary was said.
+            }
+            let hint =
+                if of_tokens { vocabulary::HINT } else { "only tensors of the same shape can be merged" };
             self.listed
                 .shapes
                 .push(Problem::error(name, format!("shapes differ: {}", list.join(", "))).hint(hint));

@@ -17,6 +17,12 @@ pub enum Level {
     Grow,
     /// In a rule of a parameter.
     Rule,
+    /// In `tokenizer`.
+    Tokenizer,
+    /// In the rule of a token.
+    Token,
+    /// In a token's source that is written as a mapping.
+    Row,
 }
 
 /// What becomes of a key.
@@ -47,7 +53,7 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
     Key { level, name, status, doc }
 }
 
-use Level::{Grow, Model, Recipe, Reference, Rule, Slice, Source};
+use Level::{Grow, Model, Recipe, Reference, Row, Rule, Slice, Source, Token, Tokenizer};
 use Status::{Later, NoEffect, Supported};
 
 /// All keys.
@@ -67,9 +73,14 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "name", Supported, "a name for the merged model, used in its card"),
     key(Recipe, "non_finite", Supported, "refuse (default) or allow NaN and infinity; not in mergekit"),
     key(Recipe, "modules", Later, "several modules with assemblies of their own"),
-    key(Recipe, "tokenizer", Later, "how vocabularies are merged"),
-    key(Recipe, "tokenizer_source", Later, "whose vocabulary the output gets"),
-    key(Recipe, "chat_template", Later, "chat template of the output"),
+    key(Recipe, "tokenizer", Supported, "whose vocabulary the output gets, and the rows of single tokens"),
+    key(Recipe, "tokenizer_source", Supported, "whose vocabulary the output gets: union, base or a model"),
+    key(
+        Recipe,
+        "chat_template",
+        Supported,
+        "auto (that of most models), alpaca, chatml, exaone, llama3, mistral, or Jinja text",
+    ),
     key(Model, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Model, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Model, "lora", Supported, "an adapter that is applied to this model while it is read"),
@@ -105,6 +116,25 @@ pub static KEYS: &[Key] = &[
     key(Grow, "seed", Supported, "seed of the noise (default: 0)"),
     key(Grow, "head", Supported, "what a tied head's factor becomes: norm (default), factor or untied"),
     key(Grow, "factor", Supported, "with `head: factor`, the lm_head_normalization_factor to write"),
+    key(
+        Tokenizer,
+        "source",
+        Supported,
+        "union (default), base, or a model: whose vocabulary the output gets",
+    ),
+    key(
+        Tokenizer,
+        "tokens",
+        Supported,
+        "tokens with a rule of their own; those that are not there are added",
+    ),
+    key(Tokenizer, "pad_to_multiple_of", Supported, "the number of rows is the next multiple of this"),
+    key(Token, "source", Supported, "row for models without one: a model, or a mapping with `kind`"),
+    key(Token, "force", Supported, "whether the source replaces rows that models have (default: false)"),
+    key(Row, "kind", Supported, "zero, or model_token"),
+    key(Row, "model", Supported, "with model_token, the model whose row it is"),
+    key(Row, "token", Supported, "with model_token, the token of that row"),
+    key(Row, "token_id", Supported, "with model_token, the number of that row"),
     key(Rule, "filter", Supported, "part of a tensor name, or `*`; the first rule that matches decides"),
     key(Rule, "value", Supported, "a number, or numbers spread over the layers"),
 ];

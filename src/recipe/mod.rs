@@ -13,6 +13,7 @@ mod read;
 mod reader;
 mod reference;
 mod setting;
+mod vocabulary;
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,6 +23,7 @@ pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use reference::{AdapterRef, ModelRef, Named};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
+pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};
 
 use crate::problem::{Error, ExecError, Problem, Problems, Spot};
 
@@ -51,6 +53,10 @@ pub struct Recipe {
     pub non_finite: NonFinite,
     /// `name`.
     pub name: Option<Located<String>>,
+    /// `tokenizer` or `tokenizer_source`.
+    pub vocabulary: Option<VocabularyWords>,
+    /// `chat_template`.
+    pub chat_template: Option<Located<String>>,
     /// What mergekit would ignore in silence.
     pub warnings: Problems,
 }

@@ -26,6 +26,8 @@ impl Reader<'_> {
         let name = entries.given("name").and_then(|n| self.text_of(n, "name"));
         let non_finite = entries.given("non_finite").map_or(NonFinite::Refuse, |n| self.non_finite(n));
         let assembly = self.assembly(&entries);
+        let vocabulary = self.vocabulary(&entries);
+        let chat_template = entries.given("chat_template").and_then(|n| self.text_of(n, "chat_template"));
         Some(Recipe {
             file: self.file.into(),
             text: self.text.into(),
@@ -37,6 +39,8 @@ impl Reader<'_> {
             out_dtype,
             non_finite,
             name,
+            vocabulary,
+            chat_template,
             warnings: Problems::new(),
         })
     }

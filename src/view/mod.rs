@@ -10,6 +10,7 @@
 mod config;
 mod growth;
 mod noise;
+mod rows;
 mod scaled;
 mod tie;
 mod tiling;
@@ -18,6 +19,7 @@ use crate::adapter::LowRank;
 
 pub use growth::{EMBEDDING, Growth, HEAD};
 pub use noise::Noise;
+pub use rows::{From, Rows, Run};
 pub use scaled::{Format, Scaled};
 pub use tiling::Tiling;
 
@@ -34,6 +36,8 @@ pub enum View {
     Adapted(LowRank),
     /// As numbers of another type.
     Cast,
+    /// With rows of it, in another order, and rows of others.
+    Rows(Rows),
 }
 
 impl View {
@@ -43,6 +47,7 @@ impl View {
             Self::Plain => true,
             Self::Tiled(tiling) => tiling.is_copy(),
             Self::Scaled(_) | Self::Adapted(_) | Self::Cast => false,
+            Self::Rows(rows) => rows.exact,
         }
     }
 
@@ -50,7 +55,7 @@ impl View {
     pub fn is_elementwise(&self) -> bool {
         match self {
             Self::Plain | Self::Scaled(_) | Self::Adapted(_) | Self::Cast => true,
-            Self::Tiled(_) => false,
+            Self::Tiled(_) | Self::Rows(_) => false,
         }
     }
 
@@ -63,6 +68,8 @@ impl View {
             // The block; scales are a few, at most one for each row.
             Self::Scaled(_) | Self::Cast => block * 4,
             Self::Adapted(update) => block * 4 + update.memory(),
+            // The block, and a row of which a mean is taken; the average row and its sums.
+            Self::Rows(rows) => (block + 5 * rows.width) * 4,
         }
     }
 
@@ -74,6 +81,7 @@ impl View {
             Self::Scaled(scaled) => Some(scaled.to_string()),
             Self::Adapted(update) => Some(update.to_string()),
             Self::Cast => None,
+            Self::Rows(rows) => Some(rows.to_string()),
         }
     }
 }

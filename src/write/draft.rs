@@ -189,8 +189,7 @@ impl<'p> Draft<'p> {
             add("config.json", &pretty(config))?;
         }
         for companion in &plan.companions {
-            let bytes = std::fs::read(&companion.from).map_err(ExecError::io("read", &companion.from))?;
-            add(&companion.name, &bytes)?;
+            add(&companion.name, &companion.contents.read()?)?;
         }
         add("recipe.yaml", plan.recipe.1.as_bytes())?;
         add("README.md", card::card(plan).as_bytes())?;

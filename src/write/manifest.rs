@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::vocabulary::Summary;
+
 /// The manifest. It holds no times and no paths but those of the recipe: the same merge gives the
 /// same manifest.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +20,9 @@ pub struct Manifest {
     pub plan: String,
     /// The models that were read.
     pub inputs: Vec<InputModel>,
+    /// The output's vocabulary, where it is not simply that of every input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Summary>,
     /// Every file of the output but this one.
     pub files: Vec<OutputFile>,
     /// Every tensor of the output.

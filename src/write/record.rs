@@ -68,6 +68,7 @@ pub(super) fn manifest(
         seed: plan.seed,
         plan: plan.digest.clone(),
         inputs: inputs(plan, None, &sums, input_sha256),
+        vocabulary: plan.vocabulary.clone(),
         files,
         tensors,
         left_out: left_out.collect(),

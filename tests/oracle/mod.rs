@@ -9,6 +9,7 @@ pub mod decoder;
 pub mod hypercloning;
 pub mod sce;
 pub mod sphere;
+pub mod vocabulary;
 
 pub fn linear(models: &[Vec<f64>], weights: &[f64], normalize: bool) -> Vec<f64> {
     let total: f64 = weights.iter().sum();

@@ -60,6 +60,8 @@ pub enum Change {
     Dequantised(usize),
     /// An adapter is applied to it.
     Adapted(Adapted),
+    /// Its embedding and head have the rows of another vocabulary.
+    Rows,
 }
 
 /// What a seen tensor is made of.
@@ -189,7 +191,7 @@ impl Input {
     pub fn grow(&self) -> Option<&Grow> {
         self.changes().into_iter().find_map(|change| match change {
             Change::Grown(grow) => Some(grow),
-            Change::Dequantised(_) | Change::Adapted(_) => None,
+            Change::Dequantised(_) | Change::Adapted(_) | Change::Rows => None,
         })
     }
 
