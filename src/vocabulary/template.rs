@@ -96,7 +96,7 @@ mod tests {
         let messages: Vec<_> = roles
             .iter()
             .enumerate()
-            .map(|(i, role)| minijinja::context! { role => role, content => format!("text {i}") })
+            .map(|(i, role)| minijinja::context! { role => *role, content => format!("text {i}") })
             .collect();
         let context = minijinja::context! {
             messages, bos_token => "<s>", eos_token => "</s>", add_generation_prompt => generate
