@@ -245,7 +245,7 @@ fn recipes() {
         ("a missing parameter", &set("parameters:\n  weight: 0.5\n", "")),
         ("a misspelt key", &set("base_model", "basemodel")),
         ("a key twice", &set("models:", "merge_method: linear\nmodels:")),
-        ("a key to come", &set("models:", "tokenizer_source: union\nmodels:")),
+        ("a vocabulary that no tokenizer tells of", &set("models:", "tokenizer_source: union\nmodels:")),
         ("a second document", &set("parameters:", "---\nparameters:")),
         ("an adapter", &set("model: a", "model: a+lora")),
         ("a model twice", &set("- model: b", "- model: a")),
