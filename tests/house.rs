@@ -28,7 +28,10 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 #[test]
 fn modules_use_only_what_comes_before_them() {
     let forbidden: &[(&str, &[&str])] = &[
-        ("recipe", &["method", "checkpoint", "arch", "device", "vocabulary", "view", "plan", "execute", "write"]),
+        (
+            "recipe",
+            &["method", "checkpoint", "arch", "device", "vocabulary", "view", "plan", "execute", "write"],
+        ),
         ("checkpoint", &["recipe", "method", "arch", "device", "view", "plan", "execute", "write"]),
         ("arch", &["recipe", "method", "checkpoint", "device", "view", "plan", "execute", "write"]),
         ("device", &["recipe", "method", "arch", "view", "plan", "execute", "write"]),

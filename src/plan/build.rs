@@ -7,8 +7,8 @@ use super::companions::Tokenizing;
 use super::params::{self, Missing};
 use super::segment::{self, Numbering};
 use super::{
-    Change, Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config, digest,
-    vocabulary,
+    Change, Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config,
+    digest, vocabulary,
 };
 use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};

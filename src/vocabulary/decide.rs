@@ -29,7 +29,7 @@ pub fn decide(
     base: usize,
     problems: &mut Problems,
 ) -> Option<Vocabulary> {
-    let tokenizers = Tokenizers::read(models, base, problems)?;
+    let tokenizers = Tokenizers::read(models, base, words, problems)?;
     let matrices = matrices(models, &tokenizers, problems)?;
     let find = |wanted: &ModelRef| {
         let equal = models.iter().position(|m| m.reference == wanted);
@@ -119,7 +119,13 @@ pub fn decide(
 }
 
 impl Tokenizers {
-    fn read(models: &[Model<'_>], base: usize, problems: &mut Problems) -> Option<Self> {
+    fn read(
+        models: &[Model<'_>],
+        base: usize,
+        words: &VocabularyWords,
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let spot = &words.source.place.spot;
         let mut parsed: Vec<(Vec<u8>, Arc<Tokenizer>)> = Vec::new();
         let mut all = vec![None; models.len()];
         // The base comes first: a model without a tokenizer, but of the base's size, is taken to have the base's.
@@ -133,7 +139,7 @@ impl Tokenizers {
                     problems.push(Problem::warning(model.name(), what));
                     all[m] = all[base].clone();
                 } else {
-                    problems.push(tokenizer::missing(model.folder));
+                    problems.push(tokenizer::missing(model.folder).spot(spot.clone()));
                 }
                 continue;
             };
@@ -147,7 +153,7 @@ impl Tokenizers {
                     parsed.push((bytes, tokenizer.clone()));
                     all[m] = Some(tokenizer);
                 }
-                Err(found) => problems.extend(found),
+                Err(found) => found.iter().for_each(|p| problems.push(p.clone().spot(spot.clone()))),
             }
         }
         let all: Option<Vec<_>> = all.into_iter().collect();
