@@ -290,7 +290,18 @@ fn a_union_encodes_as_its_base_where_no_new_token_stands() {
     // (`føroyskt` is an added token, and as such does not survive the decoder of its own tokenizer either.)
     let plain = text.replace(" føroyskt", "");
     assert_eq!(written.decode(&encode(&written, &plain), false).unwrap(), plain);
-    // Nothing but new tokens stands where the two differ: without them the rest is what the base makes.
+    // New tokens replace whole tokens of the base: none of those is cut, so what stands between is unchanged.
+    for text in [
+        english,
+        plain.as_str(),
+        "sumarið við ána, the otherwise frozen summer: järve jõgi 12",
+        "hitherto  ootasid",
+    ] {
+        let ends = |t: &tokenizers::Tokenizer| -> std::collections::BTreeSet<usize> {
+            t.encode(text, false).unwrap().get_offsets().iter().map(|(_, end)| *end).collect()
+        };
+        assert!(ends(&written).is_subset(&ends(&base)), "{text}");
+    }
     let vocabulary = planned.vocabulary.as_ref().unwrap();
     assert!(
         vocabulary
@@ -546,6 +557,22 @@ fn a_union_is_written_verified_and_resumed() {
     assert_eq!(vocabulary["models"].as_array().unwrap().len(), 3);
     let merged = merge(&golden_recipe("union"));
     assert_eq!(support::read(&out)[TABLES[0]].bytes, merged[TABLES[0]].bytes);
+    // It is measured in memory with the tokenizer that is written.
+    let texts = folder.path().join("texts");
+    std::fs::create_dir(&texts).unwrap();
+    std::fs::write(texts.join("fo.txt"), "tey gingu um ána\ntað var kalt og áin var frosin\n").unwrap();
+    let measured = |model: &Path| -> Value {
+        let args = [Path::new("eval"), model, Path::new("--json"), Path::new("--texts"), &texts];
+        let told = support::command().args(args).output().unwrap();
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let json: Value = serde_json::from_slice(&told.stdout).unwrap();
+        json["models"][0].clone()
+    };
+    let (planned, stored) = (measured(&recipe), measured(&out));
+    assert_eq!(planned["tokenizer_sha256"], stored["tokenizer_sha256"]);
+    let [planned, stored] =
+        [&planned, &stored].map(|m| (m["languages"][0]["tokens"].clone(), m["languages"][0]["nats"].clone()));
+    assert!(planned.0.as_u64().unwrap() > 10 && planned == stored, "{planned:?} {stored:?}");
     // The sum of each input is that of its file, though rows were read in another order.
     let sums = manifest["inputs"].as_array().unwrap().iter().map(|i| &i["files"][0]["crc64nvme"]);
     assert!(sums.into_iter().all(Value::is_string), "{text}");

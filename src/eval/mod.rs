@@ -23,6 +23,6 @@ pub use pairs::{Judged, Pairs};
 pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
 pub use statistics::{Estimate, paired, ratio};
 pub use text::{Documents, Reading, Split, Text, folder};
-pub use tokenizer::{Start, Tokenizer, Tokens};
+pub use tokenizer::{Home, Start, Tokenizer, Tokens};
 pub use verdict::{Noise, Tolerance, Tolerances, Verdict, Why};
 pub use windows::{Window, windows};

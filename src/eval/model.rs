@@ -1,18 +1,19 @@
 //! What is measured: a checkpoint, or what a recipe makes, merged in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::tokenizer::Home;
 use crate::checkpoint::Checkpoint;
 use crate::decoder::{Tensor, Tensors};
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Finiteness, UNIT};
 use crate::execute::{self, Observer, Options, Piece, Sealed, Sink};
-use crate::plan::{Plan, PlanOptions};
+use crate::plan::{Contents, Plan, PlanOptions};
 use crate::problem::{Error, ExecError, Problem, Problems};
 use crate::recipe::Reading;
 use crate::write::sha256_hex;
@@ -24,8 +25,8 @@ pub struct ModelSource {
     pub name: String,
     /// `config.json`.
     pub config: Value,
-    /// The folder with its tokenizer.
-    pub tokenizer: PathBuf,
+    /// Its tokenizer.
+    pub tokenizer: Home,
     /// What the user should know of the recipe.
     pub warnings: Problems,
     found: Found,
@@ -48,7 +49,8 @@ impl ModelSource {
             return Ok(Self::planned(name, plan)?);
         }
         let checkpoint = Checkpoint::open(name)?;
-        let (config, tokenizer) = (checkpoint.config().cloned(), checkpoint.folder().to_owned());
+        let (config, tokenizer) =
+            (checkpoint.config().cloned(), Home::Folder(checkpoint.folder().to_owned()));
         Ok(Self::new(name, config, tokenizer, Problems::new(), Found::Stored(checkpoint))?)
     }
 
@@ -57,7 +59,7 @@ impl ModelSource {
     /// # Errors
     /// If it makes no `config.json`.
     pub fn planned(name: &str, plan: Plan) -> Result<Self, Problems> {
-        let tokenizer = plan.inputs[plan.donor].folder().to_owned();
+        let tokenizer = tokenizer_of(name, &plan);
         let (config, warnings) = (plan.config.clone(), plan.warnings.clone());
         Self::new(name, config, tokenizer, warnings, Found::Planned(Box::new(plan)))
     }
@@ -65,7 +67,7 @@ impl ModelSource {
     fn new(
         name: &str,
         config: Option<Value>,
-        tokenizer: PathBuf,
+        tokenizer: Home,
         warnings: Problems,
         found: Found,
     ) -> Result<Self, Problems> {
@@ -101,6 +103,24 @@ impl ModelSource {
     }
 }
 
+/// The tokenizer that a merge would write: a model's, or one that is made of several.
+fn tokenizer_of(name: &str, plan: &Plan) -> Home {
+    let files = plan.companions.iter().filter(|c| c.name.starts_with("tokenizer"));
+    let made = files.clone().any(|c| matches!(c.contents, Contents::Bytes(_)));
+    let stored = files.clone().find_map(|c| match &c.contents {
+        Contents::Of(path) if c.name == "tokenizer.json" => path.parent().map(Path::to_owned),
+        _ => None,
+    });
+    match stored.filter(|_| !made) {
+        Some(folder) => Home::Folder(folder),
+        None if !made => Home::Folder(plan.inputs[plan.donor].folder().to_owned()),
+        None => {
+            let read = files.filter_map(|c| Some((c.name.clone(), c.contents.read().ok()?.into_owned())));
+            Home::Planned { name: name.into(), files: read.collect() }
+        }
+    }
+}
+
 /// Names, types and shapes of the output.
 impl Tensors for Plan {
     fn names(&self) -> Vec<&str> {
@@ -121,8 +141,8 @@ pub struct Model {
     pub name: String,
     /// `config.json`.
     pub config: Value,
-    /// The folder with its tokenizer.
-    pub tokenizer: PathBuf,
+    /// Its tokenizer.
+    pub tokenizer: Home,
     /// SHA-256 over names, types, shapes and bytes of all tensors: the same for a recipe and for the
     /// checkpoint that it would write.
     pub digest: String,

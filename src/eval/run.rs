@@ -7,7 +7,7 @@ use super::model::{Model, ModelSource};
 use super::pairs::{Judged, Pairs};
 use super::statistics::{Estimate, paired};
 use super::text::{Split, Text};
-use super::tokenizer::{Start, Tokenizer};
+use super::tokenizer::{Home, Start, Tokenizer};
 use crate::decoder::{Config, Decoder, Weights};
 use crate::execute::Observer;
 use crate::problem::{Error, Problem, Problems};
@@ -155,8 +155,11 @@ impl Evaluator<'_> {
         if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
 
-    fn tokenizer(&self, own: &Path) -> Result<Tokenizer, Problems> {
-        Tokenizer::open(self.tokenizer.unwrap_or(own), &self.rules.start)
+    fn tokenizer(&self, own: &Home) -> Result<Tokenizer, Problems> {
+        match self.tokenizer {
+            Some(folder) => Tokenizer::open(folder, &self.rules.start),
+            None => Tokenizer::of(own, &self.rules.start),
+        }
     }
 
     /// Measures a model.

@@ -1,5 +1,6 @@
 //! `tokenizer.json`, the tokens that texts begin and end with, and how many bytes each token stands for.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,38 @@ impl Tokens {
     }
 }
 
+/// Where a tokenizer's files are.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// In a folder.
+    Folder(PathBuf),
+    /// Nowhere yet: a merge would write them.
+    Planned {
+        /// What stands for the folder in messages.
+        name: PathBuf,
+        /// By name.
+        files: BTreeMap<String, Vec<u8>>,
+    },
+}
+
+impl Home {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Planned { name, .. } => name,
+        }
+    }
+
+    fn read(&self, file: &str) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Folder(folder) => std::fs::read(folder.join(file)),
+            Self::Planned { files, .. } => {
+                files.get(file).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+            }
+        }
+    }
+}
+
 /// A tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -55,9 +88,17 @@ impl Tokenizer {
     /// # Errors
     /// If it is not there, cannot be parsed, or does not know the start token.
     pub fn open(folder: &Path, start: &Start) -> Result<Self, Problems> {
-        let path = folder.join("tokenizer.json");
+        Self::of(&Home::Folder(folder.to_owned()), start)
+    }
+
+    /// The same of files that need not be in a folder.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::open`].
+    pub fn of(home: &Home, start: &Start) -> Result<Self, Problems> {
+        let path = home.path().join("tokenizer.json");
         let name = path.display().to_string();
-        let bytes = std::fs::read(&path).map_err(|e| missing(folder, &name, &e))?;
+        let bytes = home.read("tokenizer.json").map_err(|e| missing(home.path(), &name, &e))?;
         let unreadable = |e| Problem::error(&name, format!("is not a tokenizer: {e}"));
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(unreadable)?;
         inner.with_padding(None);
@@ -65,19 +106,19 @@ impl Tokenizer {
         let _ = inner.with_truncation(None);
         let sha256 = crate::write::sha256_hex(&bytes);
         let mut tokenizer = Self { inner, path, start: None, end: None, sha256 };
-        tokenizer.start = tokenizer.find_start(folder, start)?;
-        let end = configured(folder, "eos_token").unwrap_or_else(|| "<|end|>".into());
+        tokenizer.start = tokenizer.find_start(home, start)?;
+        let end = configured(home, "eos_token").unwrap_or_else(|| "<|end|>".into());
         tokenizer.end = tokenizer.inner.token_to_id(&end).map(|id| (id, end));
         Ok(tokenizer)
     }
 
-    fn find_start(&self, folder: &Path, start: &Start) -> Result<Option<(u32, String)>, Problems> {
+    fn find_start(&self, home: &Home, start: &Start) -> Result<Option<(u32, String)>, Problems> {
         let wanted = match start {
             Start::Nothing => return Ok(None),
             Start::Token(token) => token.clone(),
             Start::Auto => match self.own_start()? {
                 Some(own) => return Ok(Some(own)),
-                None => match configured(folder, "bos_token") {
+                None => match configured(home, "bos_token") {
                     Some(token) => token,
                     None => return Ok(None),
                 },
@@ -201,8 +242,8 @@ fn missing(folder: &Path, name: &str, error: &std::io::Error) -> Problem {
 
 /// A special token of `tokenizer_config.json`: a string, or an object with `content`. With `add_bos_token: false`
 /// texts begin with none; that no end is *added* does not mean that there is none.
-fn configured(folder: &Path, name: &str) -> Option<String> {
-    let bytes = std::fs::read(folder.join("tokenizer_config.json")).ok()?;
+fn configured(home: &Home, name: &str) -> Option<String> {
+    let bytes = home.read("tokenizer_config.json").ok()?;
     let config: Value = serde_json::from_slice(&bytes).ok()?;
     if name == "bos_token" && config.get("add_bos_token") == Some(&Value::Bool(false)) {
         return None;

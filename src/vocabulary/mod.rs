@@ -27,6 +27,9 @@ pub use template::chat_template;
 
 use crate::recipe::ModelRef;
 
+/// Gives a file beside a model's weights, by its name.
+pub type Read<'a> = Box<dyn Fn(&str) -> Option<Vec<u8>> + 'a>;
+
 /// A model as far as its vocabulary goes.
 pub struct Model<'a> {
     /// As the recipe names it.
@@ -34,7 +37,7 @@ pub struct Model<'a> {
     /// Where its files are, for messages.
     pub folder: &'a Path,
     /// A file beside its weights.
-    pub read: Box<dyn Fn(&str) -> Option<Vec<u8>> + 'a>,
+    pub read: Read<'a>,
     /// Its `config.json`.
     pub config: Option<&'a Value>,
     /// Rows of its embedding, if it has one.

@@ -69,7 +69,7 @@ def make_inputs():
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
             "hidden_size": HIDDEN, "intermediate_size": INNER, "num_attention_heads": 2, "num_key_value_heads": 2,
             "num_hidden_layers": 1, "vocab_size": rows, "tie_word_embeddings": False,
-            "bos_token_id": 0, "eos_token_id": 0,
+            "bos_token_id": 0, "eos_token_id": 0, "rms_norm_eps": 1e-5, "hidden_act": "silu",
         }
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         special = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|end|>", "eos_token": "<|end|>"}
