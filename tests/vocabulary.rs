@@ -761,3 +761,39 @@ fn a_stage_with_a_union_is_an_input_like_any_other() {
         assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-6), "{token}");
     }
 }
+
+/// An adapter that was saved with a tokenizer was trained with that one.
+#[test]
+fn an_adapter_brings_its_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (base, adapter) = (golden().join("inputs/en"), folder.path().join("adapter"));
+    std::fs::create_dir_all(&adapter).unwrap();
+    let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]});
+    std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+    let mut tensors = Tensors::new();
+    for (part, shape) in [("A", [1, 8]), ("B", [8, 1])] {
+        let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight");
+        tensors.insert(name, f32s(&shape, [0.5; 8]));
+    }
+    support::save(&adapter.join("adapter_model.safetensors"), &tensors);
+    let recipe =
+        format!("merge_method: passthrough\nmodels:\n  - model: {}+{}\n", base.display(), adapter.display());
+    let of_base = std::fs::read(base.join("tokenizer.json")).unwrap();
+    assert_eq!(file(&plan(&recipe), "tokenizer.json").unwrap(), of_base);
+    let mut own: Value = serde_json::from_slice(&of_base).unwrap();
+    own["added_tokens"][0]["special"] = json!(false);
+    std::fs::write(adapter.join("tokenizer.json"), own.to_string()).unwrap();
+    std::fs::write(adapter.join("chat_template.jinja"), "{{ mine }}").unwrap();
+    let planned = plan(&recipe);
+    assert_eq!(file(&planned, "tokenizer.json").unwrap(), own.to_string().into_bytes());
+    assert_eq!(file(&planned, "chat_template.jinja").unwrap(), b"{{ mine }}");
+    // And a vocabulary can be united through an adapter.
+    let united = format!(
+        "{}tokenizer_source: union\n",
+        two("").replace("inputs/fo", &format!("inputs/fo+{}", adapter.display()))
+    );
+    let got = run(&plan(&united), &Cpu::new(), 2).unwrap();
+    let without = merge(&two("tokenizer_source: union\n"));
+    let query = "model.layers.0.self_attn.q_proj.weight";
+    assert_ne!(got[query].bytes, without[query].bytes);
+}

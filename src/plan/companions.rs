@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Input;
+use crate::checkpoint::Checkpoint;
 use crate::problem::{ExecError, Problem, Problems};
 use crate::vocabulary::{self, Owner, Vocabulary};
 
@@ -61,8 +62,16 @@ impl Contents {
     }
 }
 
-/// A file beside a model's weights: in its folder, or what its stage would write.
+/// A file beside a model's weights: in its folder, or what its stage would write. An adapter that was saved with a
+/// tokenizer was trained with that one.
 pub(super) fn file(input: &Input, name: &str) -> Option<Contents> {
+    if vocabulary::is_tokenizer_file(name) {
+        let adapters = input.checkpoints().into_iter().filter(|c| c.folder() != input.folder());
+        let mut folders = adapters.map(Checkpoint::folder);
+        if let Some(folder) = folders.find(|folder| folder.join("tokenizer.json").is_file()) {
+            return in_folder(folder, name);
+        }
+    }
     match input.stage() {
         Some(stage) => stage.plan.companions.iter().find(|c| c.name == name).map(|c| c.contents.clone()),
         None => in_folder(input.folder(), name),

@@ -53,7 +53,10 @@ fn ids(model: &Model<'_>, bytes: &[u8], problems: &mut Problems) -> Option<HashM
     let at = model.folder.join("tokenizer.json").display().to_string();
     let json = serde_json::from_slice(bytes).map_err(|e| Problem::error(&at, e.to_string()).into());
     match json.and_then(|json| token_ids(&at, &json)) {
-        Ok(ids) => Some(ids),
+        // A token without a row changes nothing.
+        Ok(ids) => Some(
+            ids.into_iter().filter(|(_, id)| model.rows.is_none_or(|rows| (*id as usize) < rows)).collect(),
+        ),
         Err(found) => {
             let why = found.iter().next().map(|p| p.what.clone()).unwrap_or_default();
             let what = format!("cannot be compared with the vocabularies of other models: {why}");
