@@ -797,3 +797,23 @@ fn an_adapter_brings_its_tokenizer() {
     let query = "model.layers.0.self_attn.q_proj.weight";
     assert_ne!(got[query].bytes, without[query].bytes);
 }
+
+#[test]
+fn a_number_that_is_none_is_found_in_the_model_whose_row_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let mut noise = Noise(13);
+    let a =
+        checkpoint(&folder.path().join("a"), &tokens(&["[UNK]", "x", "</s>"]), 1, 3, false, &mut noise).path;
+    let b =
+        checkpoint(&folder.path().join("b"), &tokens(&["x", "[UNK]", "q", "</s>"]), 1, 4, false, &mut noise)
+            .path;
+    let mut tensors = support::read(&b);
+    // The row of `q`, which `a` gets too, and is asked first.
+    tensors.get_mut(TABLES[1]).unwrap().bytes[4 * 11..4 * 12].copy_from_slice(&f32::NAN.to_le_bytes());
+    support::save(&b.join("model.safetensors"), &tensors);
+    let recipe =
+        support::recipe("linear", None, &[a, b.clone()], "{weight: 1}") + "tokenizer_source: union\n";
+    let told = run(&plan(&recipe), &Cpu::new(), 1).err().unwrap().to_string();
+    assert!(told.contains(&format!("model {} has NaN in row 2, column 1", b.display())), "{told}");
+}

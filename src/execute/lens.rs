@@ -125,8 +125,22 @@ impl<'a> Lens<'a> {
 
     /// Where an element comes from: the stored tensor, the place in it, and the width of a row there.
     pub(super) fn place(&self, element: usize) -> (usize, usize) {
+        if let Glass::Rows { rows, .. } = &self.glass {
+            return rows::place(rows, element);
+        }
         let own = || (element, self.info.shape.last().copied().unwrap_or(1).max(1));
         self.leaves.first().map_or_else(own, |leaf| leaf.place(element))
+    }
+
+    /// The model that an element comes from: of rows it may be another one.
+    pub(super) fn model<'i>(&self, inputs: &'i [Input], element: usize) -> &'i str {
+        let input = &inputs[self.source.input];
+        let other = match &self.glass {
+            Glass::Rows { rows, .. } => rows::other(rows, element),
+            _ => None,
+        };
+        let of = other.and_then(|other| input.origin(self.source.tensor)?.of.get(other));
+        of.map_or(input, |(other, _)| other).name()
     }
 }
 

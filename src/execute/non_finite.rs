@@ -1,5 +1,7 @@
 //! What is said of NaN and infinity: which tensor, which row.
 
+use std::cell::Cell;
+
 use super::lens::Lens;
 use super::run::{Context, Run};
 use crate::device::{Chunk, Device, Finiteness};
@@ -14,16 +16,18 @@ impl<'a> Run<'a> {
         chunk: Chunk<'_>,
     ) -> Error {
         let inputs = &context.plan.inputs;
-        let model = inputs[lens.source.input].name();
+        let element = Cell::new(start);
+        let found = self.first_non_finite(context, chunk, |at| {
+            element.set(start + at);
+            lens.place(start + at)
+        });
+        let model = lens.model(inputs, element.get());
         let tensor = match inputs[lens.source.input].stage() {
             None => lens.leaves.first().map_or(&lens.info.name, |leaf| &leaf.info().name),
             Some(_) => &lens.info.name,
         };
         let renamed = if *tensor == self.job.name { String::new() } else { format!(" (there {tensor})") };
-        let what = format!(
-            "model {model}{renamed} has {}",
-            self.first_non_finite(context, chunk, |at| lens.place(start + at))
-        );
+        let what = format!("model {model}{renamed} has {found}");
         Problem::error(&self.job.name, what)
             .hint("the checkpoint is damaged; `non_finite: allow` at the top of the recipe merges it all the same")
             .into()

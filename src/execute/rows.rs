@@ -131,3 +131,20 @@ fn gather(
     }
     Ok(())
 }
+
+/// Where an element comes from: its place in the tensor that it is in, and the width of a row.
+pub(super) fn place(rows: &Rows, element: usize) -> (usize, usize) {
+    match rows.runs(element..element + 1).next().map(|run| run.from) {
+        Some(From::Tensor(_, first)) => (first, rows.width),
+        _ => (element, rows.width),
+    }
+}
+
+/// Which of the view's tensors an element comes from, if it is that of another model.
+pub(super) fn other(rows: &Rows, element: usize) -> Option<usize> {
+    match rows.runs(element..element + 1).next()?.from {
+        From::Tensor(tensor, _) if tensor > 0 => Some(tensor),
+        From::Mean(of, _) => of.first().map(|(input, _)| rows.tensor(*input)),
+        _ => None,
+    }
+}
