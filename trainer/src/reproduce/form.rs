@@ -4,10 +4,12 @@
 //! Over seeds: the values of the seeds are a sample, their mean has the error `sd / √n`. Over sentences: models and seeds
 //! are taken as they are; the forms of single sentences are a sample of each language's text, see [`ratio`].
 
+use std::collections::BTreeSet;
+
 use growmerge::eval::{Estimate, ratio};
 
-use super::book::Book;
-use super::subject::{Setup, Subject};
+use super::book::{Book, Edge};
+use super::subject::{Setup, Subject, Tuning};
 
 /// `Σ factor · bits(setup, subject, language)`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +57,17 @@ impl Form {
     /// Its mean over seeds, with the standard error of that.
     pub(super) fn over_seeds(&self, book: &Book) -> Estimate {
         mean(&self.by_seed(book))
+    }
+
+    /// The choices of lambda behind it; `None` if it has none.
+    pub(super) fn edge(&self, book: &Book) -> Option<Edge> {
+        let chosen = |t: &Term| match t.subject {
+            Subject::Merge(subset, method, Tuning::Swept) => Some((t.setup, subset, method)),
+            _ => None,
+        };
+        let chosen: BTreeSet<_> = self.0.iter().filter_map(chosen).collect();
+        let edge = book.edge(|setup, subset, method| chosen.contains(&(setup, subset, method)));
+        (edge.of > 0).then_some(edge)
     }
 
     /// The standard error of its mean over seeds if other sentences of the same kinds of text were measured.
@@ -105,10 +118,24 @@ pub(super) mod tests {
     /// A book of two sentences of 10 and 30 bytes in each language, with the given bits of each by seed and setup.
     pub(in crate::reproduce) fn book(entries: &[(u64, Setup, Subject, [f64; 2])]) -> Book {
         let bytes: BTreeMap<_, _> = all_languages().map(|l| (l, vec![10, 30])).collect();
-        let mut book = Book::of_bytes(bytes, all_languages().map(|l| (l, 16)).collect());
+        let mut book = Book::of_bytes(bytes, all_languages().map(|l| (l, (16, 2))).collect());
         for (seed, setup, subject, bits) in entries {
             let nats = bits.map(|b| b * std::f64::consts::LN_2).to_vec();
             book.insert(*seed, *setup, *subject, all_languages().map(|l| (l, nats.clone())).collect());
+        }
+        book
+    }
+
+    /// A model's seed, setup, name and bits by language.
+    pub(in crate::reproduce) type ByLanguage<'a> = (u64, Setup, Subject, &'a dyn Fn(&str) -> f64);
+
+    /// The same with one sentence of 40 bytes, whose bits depend on the language.
+    pub(in crate::reproduce) fn book_by_language(entries: &[ByLanguage<'_>]) -> Book {
+        let bytes: BTreeMap<_, _> = all_languages().map(|l| (l, vec![40])).collect();
+        let mut book = Book::of_bytes(bytes, all_languages().map(|l| (l, (8, 1))).collect());
+        for (seed, setup, subject, bits) in entries {
+            let nats = all_languages().map(|l| (l, vec![bits(l) * std::f64::consts::LN_2]));
+            book.insert(*seed, *setup, *subject, nats.collect());
         }
         book
     }

@@ -11,11 +11,12 @@ use growmerge::write::sha256_hex;
 
 use super::Watch;
 use super::book::{Book, Swept};
+use super::corpus::{Part, all_languages};
 use super::ledger::Ledger;
 use super::models::Models;
 use super::recipe::Merge;
 use super::scale::Study;
-use super::subject::{ENGLISH, Factor, Method, Setup, Subject, Subset, Tuning};
+use super::subject::{ENGLISH, Factor, Language, Method, Setup, Subject, Subset, Tuning};
 use super::yardstick::{Nats, Yardstick, bits_per_byte};
 
 /// Changes whenever the same model and sentences would give other numbers.
@@ -140,8 +141,8 @@ impl<'a> Grid<'a> {
     fn model(&mut self, what: &str, folder: &Path) -> Result<Nats, Error> {
         let digest =
             sha256_hex(format!("{NUMBERS}\0{}\0{}", self.test.digest, self.weights_of(folder)).as_bytes());
-        let test = self.test;
-        self.measure(&digest, what, test, || {
+        let (test, all) = (self.test, all_languages().collect::<Vec<_>>());
+        self.measure(&digest, what, (test, &all), || {
             ModelSource::open(&folder.to_string_lossy(), &PlanOptions::default())
         })
     }
@@ -156,6 +157,12 @@ impl<'a> Grid<'a> {
         let merge = Merge { method, lambda, base: folder(Subject::English), models: experts, seed };
         let recipe = merge.text(|folder| self.weights_of(folder).to_owned());
         let drops = if method == Method::DareTies { seed } else { 0 };
+        // Lambda is chosen by the languages that are merged; English shows what it costs there.
+        let chosen_by = std::iter::once(ENGLISH).chain(subset.members().map(Language::code));
+        let languages: Vec<&'static str> = match yardstick.part {
+            Part::Valid => chosen_by.collect(),
+            Part::Train | Part::Test => all_languages().collect(),
+        };
         let identity = format!("{NUMBERS}\0{}\0{drops}\0{recipe}", yardstick.digest);
         let what = format!(
             "seed {seed}, {}, {} {subset}, lambda {lambda}, {}",
@@ -163,29 +170,30 @@ impl<'a> Grid<'a> {
             method.name(),
             yardstick.part.name()
         );
-        self.measure(&sha256_hex(identity.as_bytes()), &what, yardstick, || Ok(merge.source()?))
+        self.measure(&sha256_hex(identity.as_bytes()), &what, (yardstick, &languages), || Ok(merge.source()?))
     }
 
     fn weights_of(&self, folder: &Path) -> &str {
         self.weights.get(folder).map_or("", String::as_str)
     }
 
-    /// What is known of a digest, or else measures.
+    /// What is known of a digest, or else measures, on the languages that are asked for.
     fn measure(
         &mut self,
         digest: &str,
         what: &str,
-        yardstick: &Yardstick,
+        (yardstick, languages): (&Yardstick, &[&'static str]),
         source: impl FnOnce() -> Result<ModelSource, Error>,
     ) -> Result<Nats, Error> {
-        if let Some(nats) = self.ledger.get(digest) {
+        let whole = |nats: &&Nats| languages.iter().all(|l| nats.iter().any(|n| n.0 == *l));
+        if let Some(nats) = self.ledger.get(digest).filter(whole) {
             self.watch.measured(1);
             return Ok(nats.clone());
         }
         if self.cancel.load(Ordering::Relaxed) {
             return Err(ExecError::Interrupted.into());
         }
-        let nats = yardstick.measure(source()?, self.threads, self.cancel)?;
+        let nats = yardstick.measure(source()?, languages, self.threads, self.cancel)?;
         self.ledger.keep(digest, what, nats.clone())?;
         self.watch.measured(1);
         Ok(nats)

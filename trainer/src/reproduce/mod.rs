@@ -12,6 +12,7 @@ mod curves;
 mod form;
 mod grid;
 mod ledger;
+mod limits;
 mod measures;
 mod models;
 mod pictures;
@@ -35,7 +36,9 @@ use growmerge::problem::{Error, ExecError};
 use serde::Serialize;
 
 use crate::files;
+use yardstick::{Measure, Pick, Yardstick};
 
+pub use book::Edge;
 pub use claims::{Claim, Says};
 pub use contrast::{Contrast, Verdict};
 pub use corpus::{Corpus, Part, all_languages};
@@ -131,15 +134,16 @@ pub fn run(
     let ledger = ledger::Ledger::open(&out.join("measured.jsonl"))?;
     let builder = models::Builder { study, corpus, maker, folder: &folder, cancel, watch };
     let tokenizer = builder.tokenizer()?;
-    let yardstick = |part, tokens| {
+    let yardstick = |part, pick, tokens| {
         let vocab = study.model.vocab as usize;
-        yardstick::Yardstick::new(corpus, part, tokens, &tokenizer.folder, vocab, study.sequence)
+        Yardstick::new(corpus, part, (pick, tokens), &tokenizer.folder, vocab, study.sequence)
     };
-    let test = yardstick(Part::Test, study.texts.test_tokens)?;
-    let valid = yardstick(Part::Valid, study.texts.valid_tokens)?;
+    let test = yardstick(Part::Test, Pick::Spread, study.texts.test_tokens)?;
+    let valid = yardstick(Part::Valid, Pick::Spread, study.texts.valid_tokens)?;
+    let watched = yardstick(Part::Valid, Pick::First, study.texts.valid_tokens)?;
     let lengths = Lengths::new(study, &runs::tokens(corpus, &tokenizer.folder, study.model.vocab)?);
     watch.begin(study, &lengths);
-    let models = builder.models(&tokenizer, &lengths, &sentences(&valid, &out.join("valid"))?)?;
+    let models = builder.models(&tokenizer, &lengths, &sentences(&watched, &out.join("valid"))?)?;
     let grid = grid::Grid::new((study, &models), (&test, &valid), ledger, threads, cancel, watch)?;
     let book = grid.fill()?;
     let about = About { seconds: started.elapsed().as_secs_f64(), ..about.clone() };
@@ -147,16 +151,13 @@ pub fn run(
     report.write(out)
 }
 
-/// Writes the sentences that choose lambda as files, for runs to measure on the way.
-fn sentences(
-    valid: &yardstick::Yardstick,
-    folder: &Path,
-) -> Result<BTreeMap<&'static str, PathBuf>, ExecError> {
+/// Writes sentences as files, for runs to measure on the way.
+fn sentences(watched: &Yardstick, folder: &Path) -> Result<BTreeMap<&'static str, PathBuf>, ExecError> {
     files::folder(folder)?;
-    let write = |m: &yardstick::Measure| {
+    let write = |m: &Measure| {
         let path = folder.join(format!("{}.txt", m.language));
         files::write(&path, m.sentences.join("\n") + "\n")?;
         Ok((m.language, path))
     };
-    valid.languages.iter().map(write).collect()
+    watched.languages.iter().map(write).collect()
 }

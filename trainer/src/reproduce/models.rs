@@ -51,6 +51,26 @@ pub(super) struct Models {
     pub curves: BTreeMap<(u64, Setup, Subject), PathBuf>,
 }
 
+impl Models {
+    /// How many times as long as the small model's a step of the large ones took by the clock: medians over the runs on
+    /// single languages. `None` before there are any.
+    pub(super) fn seconds_ratio(&self, lengths: &Lengths) -> Option<f64> {
+        let median = |size: Size| {
+            let mut seconds: Vec<f64> = Vec::new();
+            for ((_, setup, subject), folder) in &self.curves {
+                let Subject::Language(language) = *subject else { continue };
+                let stage = self.stages.iter().find(|s| s.folder == *folder);
+                if let Some(stage) = stage.filter(|_| setup.size() == size) {
+                    seconds.push(stage.seconds / lengths.of(Goal::Language(language)) as f64);
+                }
+            }
+            seconds.sort_by(f64::total_cmp);
+            seconds.get(seconds.len() / 2).copied()
+        };
+        Some(median(Size::Large)? / median(Size::Small)?)
+    }
+}
+
 /// Makes models.
 pub(super) struct Builder<'a> {
     /// What is made.

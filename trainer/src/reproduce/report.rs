@@ -14,7 +14,7 @@ use super::models::Models;
 use super::pictures;
 use super::rows::{csv, rows};
 use super::runs::Lengths;
-use super::scale::{Scale, Study};
+use super::scale::Study;
 use super::subject::{ENGLISH, Setup, Subset, Tuning};
 use super::tables::{self, Titled};
 use crate::files;
@@ -88,32 +88,6 @@ impl Report<'_> {
 
     fn means(&self) -> Means {
         Means { subsets: Subset::of_sizes(&self.study.grid.sizes) }
-    }
-
-    /// What the study cannot say.
-    fn limits(&self) -> Vec<String> {
-        let Study { seeds, model, max_epochs, .. } = self.study;
-        let mut limits = Vec::new();
-        if self.study.scale == Scale::Smoke {
-            limits.push("This is the smoke run: it shows that every part works. Its models are barely trained, and its numbers mean nothing.".to_owned());
-        }
-        limits.push(match seeds.len() {
-            1 => "One seed: nothing is known of how much another would differ. Errors over sentences tell only what other sentences would change.".into(),
-            n => format!(
-                "± is the standard error of the mean over {n} seeds, each with its own first weights, order of texts, noise and random drops. With {n} seeds a 95 % interval \
-                 is ± {:.1} of them (Student's t), and the error itself is known badly. Languages and methods within a seed share models and are no further sample. Errors over sentences tell only what other \
-                 sentences would change, with these models.",
-                super::form::t_quantile(n)
-            ),
-        });
-        limits.push(format!(
-            "The models have {} and {} thousand parameters in matrix products, not 180 and 572 million, and may read a small text {max_epochs} times in a run; what holds here need not hold there, nor the reverse.",
-            model.multiplied() / 1000,
-            model.grown(self.study.growth).multiplied() / 1000,
-        ));
-        limits.push("Differences from the paper: noise in grown models (there none, so that copies stay equal in exact arithmetic); the last fifth of English pretraining reads the same English text again in another order (there new text); no code; float32 merges (there float16).".into());
-        limits.push("Many contrasts are shown, and intervals are not corrected for that: of twenty differences that are none, one may look clear.".into());
-        limits
     }
 
     fn parts(&self, content: &Content) -> Result<Vec<Part>, Error> {

@@ -237,42 +237,43 @@ pub(super) fn operations(book: &Book, study: &Study, lengths: &Lengths) -> Title
 
 /// The contrasts behind a claim.
 pub(super) fn contrasts(claim: &Claim, book: &Book) -> Titled {
-    let row = |c: &Contrast| {
+    let row = |c: &Contrast, follows: &str| {
         let mut row = vec![c.what.clone()];
         row.extend(c.by_seed.iter().map(|v| format!("{v:+.4}")));
         row.push(signed(c.over_seeds));
         row.push(c.over_sentences.map_or("–".into(), |e| format!("{e:.4}")));
-        row.push(match claim.says {
-            Says::Below => c.verdict.for_claim().to_owned(),
-            Says::Apart => c.verdict.for_first().to_owned(),
-        });
+        row.push(c.edge.map_or(String::new(), |e| e.to_string()));
+        row.push(follows.to_owned());
         row
     };
+    let decides = claim.contrasts.iter().map(|c| match claim.says {
+        Says::Below => row(c, c.verdict.for_claim()),
+        Says::Apart => row(c, c.verdict.for_first()),
+    });
+    let beside = claim.beside.iter().map(|c| row(c, &format!("beside the claim: {}", c.verdict.for_first())));
+    let rows = decides.chain(beside).collect();
     let seeds = book.seeds.iter().map(|s| format!("seed {s}"));
-    let names = seeds.chain(["mean ± over seeds".into(), "± over sentences".into()]);
+    let names = seeds.chain(["mean ± over seeds", "± over sentences", "λ at an end"].map(String::from));
     let mut header = header(&["contrast"], names);
     header.push("what follows".into());
-    let note = "Bits per byte; below zero, what comes first is better.";
-    Titled::new(
-        format!("Contrasts: {}", claim.claim),
-        note,
-        header,
-        claim.contrasts.iter().map(row).collect(),
-    )
+    let note = "Bits per byte; below zero, what comes first is better. λ at an end: of the choices of lambda behind a \
+                contrast, those of the first or last value tried; with one of them, nothing is called clear.";
+    Titled::new(format!("Contrasts: {}", claim.claim), note, header, rows)
 }
 
 /// What was measured.
 pub(super) fn texts(book: &Book, lengths: &Lengths) -> Titled {
     let row = |language: &'static str| {
-        let (sentences, tokens, bytes) = book.amount(language);
+        let amounts = book.amount(language).map(|n| n.to_string());
         let steps = match Language::all().find(|l| l.code() == language) {
             Some(l) => lengths.of(Goal::Language(l)).to_string(),
             None => format!("{} + {}", lengths.seed, lengths.english),
         };
-        vec![language.to_owned(), sentences.to_string(), tokens.to_string(), bytes.to_string(), steps]
+        [vec![language.to_owned()], amounts.into(), vec![steps]].concat()
     };
-    let names = ["sentences", "tokens", "bytes", "steps of training"];
-    let note = "What every model was measured on, and how long models were trained on each language.";
+    let names = ["sentences", "of", "tokens", "bytes", "steps of training"];
+    let note = "What every model was measured on, sentences spread evenly over the text, and how long models were trained \
+                on each language.";
     Titled::new("Texts", note, header(&["language"], names), all_languages().map(row).collect())
 }
 
