@@ -29,10 +29,7 @@ impl Explanation<'_> {
         let mut parts = vec![Part::Text(self.summary())];
         let towers = self.towers();
         for tower in &towers {
-            let of = match towers.len() {
-                1 => String::new(),
-                _ => format!(" of {}", tower.prefix.trim_end_matches('.')),
-            };
+            let of = self.of(tower);
             for param in self.drawn() {
                 let picture = lines(&self.curves(tower, param), "layer", self.plan.method.params[param].name);
                 parts.push(Part::Heading(format!("{} by layer{of}", self.plan.method.params[param].name)));

@@ -81,14 +81,23 @@ impl Tower<'_> {
             }
         }
         let roles: Vec<(&str, Role)> = by_suffix.iter().map(|(suffix, (role, _))| (*suffix, *role)).collect();
+        let most = groups.iter().map(|g| g.0.len()).max().unwrap_or(0);
         let alone = groups.len() < 2;
-        groups
-            .into_iter()
-            .map(|(suffixes, values)| {
-                let label = if alone { String::new() } else { label(&suffixes, &roles) };
-                Group { column, label, values }
-            })
-            .collect()
+        let named = |(suffixes, values): (Vec<&str>, _)| {
+            let names = label(&suffixes, &roles);
+            // Of the largest, the others' names say which tensors it has.
+            let rest = suffixes.len() == most && names.len() > NAMED;
+            let label = if alone { String::new() } else { names.join("+") };
+            (rest, first_role(&suffixes, &roles), Group { column, label, values })
+        };
+        let mut groups: Vec<_> = groups.into_iter().map(named).collect();
+        groups.sort_by_key(|(rest, role, _)| (*rest, *role));
+        if let Some((true, _, last)) = groups.last_mut()
+            && !alone
+        {
+            last.label = "rest".into();
+        }
+        groups.into_iter().map(|(.., group)| group).collect()
     }
 
     /// Layers with the values of some groups, alike ones put together.
@@ -124,6 +133,8 @@ impl Run {
     }
 }
 
+/// Names that a group may have before it is the rest.
+const NAMED: usize = 3;
 /// Roles that have one name together.
 const PARTS: [(&str, &[Role]); 2] = [
     ("attention", &[Role::Query, Role::Key, Role::Value, Role::AttnOut]),
@@ -131,15 +142,13 @@ const PARTS: [(&str, &[Role]); 2] = [
 ];
 
 /// Names of roles if the tensors are all of their roles, else names of tensors.
-fn label(suffixes: &[&str], roles: &[(&str, Role)]) -> String {
+fn label(suffixes: &[&str], roles: &[(&str, Role)]) -> Vec<String> {
     let mine: BTreeSet<Role> =
         roles.iter().filter(|(s, _)| suffixes.contains(s)).map(|(_, role)| *role).collect();
     let whole = roles.iter().all(|(s, role)| !mine.contains(role) || suffixes.contains(s));
     if !whole {
         let bare = |s: &&str| s.trim_start_matches('.').trim_end_matches(".weight").to_owned();
-        let names: Vec<String> = suffixes.iter().take(3).map(bare).collect();
-        let more = suffixes.len().saturating_sub(3);
-        return names.join("+") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+        return suffixes.iter().map(bare).collect();
     }
     let present: BTreeSet<Role> = roles.iter().map(|(_, role)| *role).collect();
     let mut rest = mine;
@@ -152,7 +161,13 @@ fn label(suffixes: &[&str], roles: &[(&str, Role)]) -> String {
         }
     }
     names.extend(rest.into_iter().map(role));
-    names.join("+")
+    names
+}
+
+/// Attention and mlp in front of norms.
+fn first_role(suffixes: &[&str], roles: &[(&str, Role)]) -> Option<(bool, Role)> {
+    let mine = roles.iter().filter(|(s, _)| suffixes.contains(s));
+    mine.map(|(_, role)| (*role == Role::Norm, *role)).min()
 }
 
 /// As in JSON.

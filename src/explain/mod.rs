@@ -6,6 +6,7 @@ mod html;
 mod json;
 mod layers;
 mod tables;
+mod tensors;
 mod words;
 
 use std::collections::BTreeMap;

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layers::{Group, Run};
-use super::{Column, Explanation, Tensor, glob, words};
+use super::layers::{Group, Run, Tower};
+use super::{Column, Explanation, Tensor, words};
+use crate::arch::Family;
+use crate::method::Arg;
 use crate::plan::SetBy;
-use crate::problem::Problem;
 use crate::report::Table;
 
 /// Names that are written out before the rest is counted.
 const NAMED: usize = 4;
 /// A parameter that a model, or a layer, has no use for.
-const NONE: &str = "–";
+pub(super) const NONE: &str = "–";
 
 impl Explanation<'_> {
     /// All of it but single tensors: tables with what stands above each.
@@ -74,7 +75,6 @@ impl Explanation<'_> {
 
     /// The only value of a column, or its least and greatest.
     fn spread(&self, column: Column) -> String {
-        use crate::method::Arg;
         let mut texts: Vec<String> = Vec::new();
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in self.values(column) {
@@ -95,55 +95,61 @@ impl Explanation<'_> {
         }
     }
 
-    /// Layers down, what varies across. Nothing where all layers are alike.
+    /// Where slices put layers together, what each is made of; for each parameter that varies a table of its
+    /// own, layers down, models and roles across.
     fn layers(&self) -> Vec<(String, Table)> {
         let varying = self.varying();
-        let towers = self.towers();
         let mut tables = Vec::new();
-        for tower in &towers {
-            let groups: Vec<Group> = varying.iter().flat_map(|c| tower.groups(*c)).collect();
-            let runs = tower.runs(&groups);
-            let sliced = runs.iter().any(|r| r.slice.is_some());
-            if groups.is_empty() && !sliced {
-                continue;
+        for tower in self.towers() {
+            let of = self.of(&tower);
+            let runs = tower.runs(&[]);
+            if runs.iter().any(|r| r.slice.is_some()) {
+                let row = |r: &Run| {
+                    let [layers, t] = lead(r);
+                    vec![layers, t, self.made_of(&r.made_of, r.last - r.first)]
+                };
+                let rows = runs.iter().map(row).collect();
+                tables.push((format!("layers{of}"), Table::new(&[">layers", ">t", "made of"], rows)));
             }
-            let heading = match towers.len() {
-                1 => "layers".to_owned(),
-                _ => format!("layers of {}", tower.prefix.trim_end_matches('.')),
-            };
-            tables.push((heading, self.runs(&groups, &runs, sliced)));
+            for columns in varying.chunk_by(|a, b| a.param == b.param) {
+                let groups: Vec<Group> = columns.iter().flat_map(|c| tower.groups(*c)).collect();
+                if !groups.is_empty() {
+                    let name = self.param(columns[0]).name;
+                    tables.push((format!("{name} by layer{of}"), self.by_layer(&tower, &groups)));
+                }
+            }
         }
         tables
     }
 
-    fn runs(&self, groups: &[Group], runs: &[Run], sliced: bool) -> Table {
-        let mut header = vec![">layers".to_owned(), ">t".to_owned()];
-        if sliced {
-            header.push("made of".to_owned());
+    /// As in ` of vision.layers`, if there are several towers.
+    pub(super) fn of(&self, tower: &Tower<'_>) -> String {
+        match self.towers().len() {
+            0 | 1 => String::new(),
+            _ => format!(" of {}", tower.prefix.trim_end_matches('.')),
         }
-        header.extend(groups.iter().map(|g| format!(">{}", self.group_title(g))));
-        let row = |run: &Run| {
-            let t = match run.t {
-                (a, b) if a == b => words::number(a),
-                (a, b) => format!("{} to {}", words::number(a), words::number(b)),
-            };
-            let mut row = vec![words::range(run.first, run.last), t];
-            if sliced {
-                row.push(self.made_of(&run.made_of, run.last - run.first));
-            }
-            let cell = |(group, value): (&Group, &Option<crate::method::Arg>)| {
-                value.map_or(NONE.to_owned(), |v| self.show(group.column, v))
-            };
-            row.extend(groups.iter().zip(&run.values).map(cell));
-            row
-        };
-        Table { rows: runs.iter().map(row).collect(), header }
     }
 
-    /// As in `weight of fo: mlp`.
+    fn by_layer(&self, tower: &Tower<'_>, groups: &[Group]) -> Table {
+        let titles = groups.iter().map(|g| format!(">{}", self.group_title(g)));
+        let header = [">layers".to_owned(), ">t".to_owned()].into_iter().chain(titles).collect();
+        let row = |run: &Run| {
+            let cell = |(group, value): (&Group, &Option<Arg>)| {
+                value.map_or(NONE.to_owned(), |v| self.show(group.column, v))
+            };
+            lead(run).into_iter().chain(groups.iter().zip(&run.values).map(cell)).collect()
+        };
+        Table { rows: tower.runs(groups).iter().map(row).collect(), header }
+    }
+
+    /// As in `fo: mlp`; of a global parameter only which tensors.
     pub(super) fn group_title(&self, group: &Group) -> String {
-        let title = self.title(group.column);
-        if group.label.is_empty() { title } else { format!("{title}: {}", group.label) }
+        let whose = group.column.model.map(|m| self.models[m].clone());
+        let which = (!group.label.is_empty()).then(|| group.label.clone());
+        match (whose, which) {
+            (None, None) => "all".into(),
+            (whose, which) => whose.into_iter().chain(which).collect::<Vec<_>>().join(": "),
+        }
     }
 
     /// As in `en, is 0-2; fo 1-3`: layers of models that `further + 1` output layers are made of.
@@ -204,69 +210,32 @@ impl Explanation<'_> {
             }
         }
         let row = |((model, why), tensors): &((&str, &str), Vec<&str>)| {
-            vec![(*model).to_owned(), (*why).to_owned(), several(tensors)]
+            let layers: Option<BTreeSet<usize>> = tensors.iter().map(|t| layer_of(t)).collect();
+            let which = match layers {
+                Some(layers) => {
+                    let plural = if layers.len() == 1 { "layer" } else { "layers" };
+                    format!("{plural} {} ({} tensors)", words::ranges(&layers), tensors.len())
+                }
+                None => several(tensors),
+            };
+            vec![(*model).to_owned(), (*why).to_owned(), which]
         };
         let rows: Vec<Vec<String>> = by_reason.iter().map(row).collect();
         (!rows.is_empty()).then(|| ("left out".to_owned(), Table::new(&["model", "why", "tensors"], rows)))
     }
+}
 
-    /// Every value of each output tensor whose name fits a pattern (`*` any characters, `?` one).
-    ///
-    /// # Errors
-    /// If none does.
-    pub fn each(&self, pattern: &str) -> Result<Table, Problem> {
-        let mut rows = Vec::new();
-        for tensor in self.matching(Some(pattern))? {
-            let t = words::number(tensor.job.lookup.t);
-            let mut head = [tensor.job.name.clone(), t].into_iter();
-            let mut add = |cells: [String; 4]| {
-                let lead = [head.next().unwrap_or_default(), head.next().unwrap_or_default()];
-                rows.push(lead.into_iter().chain(cells).collect());
-            };
-            for (column, value) in &tensor.values {
-                let name = self.param(*column).name.to_owned();
-                let whom = column.model.map_or("all".to_owned(), |m| self.part(tensor, m));
-                add([name, whom, self.show(*column, value.arg), words::origin(value.origin)]);
-            }
-            // Models without a parameter: a base, or what is taken as it is.
-            for model in tensor.made_of.keys() {
-                if tensor.values.keys().all(|c| c.model != Some(*model)) {
-                    let taken = if tensor.job.is_as_it_is() { "taken as it is" } else { "" };
-                    let base = tensor.job.base.is_some_and(|b| b.input == *model);
-                    let role = if base { "base" } else { taken };
-                    add([NONE.into(), self.part(tensor, *model), role.into(), String::new()]);
-                }
-            }
-        }
-        Ok(Table::new(&["tensor", ">t", "parameter", "for", ">value", "set by"], rows))
-    }
+/// Numbers and depth of the layers of a run.
+fn lead(run: &Run) -> [String; 2] {
+    let t = match run.t {
+        (a, b) if a == b => words::number(a),
+        (a, b) => format!("{} to {}", words::number(a), words::number(b)),
+    };
+    [words::range(run.first, run.last), t]
+}
 
-    /// A model, and the layer it gives where that is another than the tensor's own.
-    fn part(&self, tensor: &Tensor<'_>, model: usize) -> String {
-        match tensor.made_of.get(&model) {
-            Some(Some(layer)) if Some(*layer) != tensor.layer() => {
-                format!("{} layer {layer}", self.models[model])
-            }
-            _ => self.models[model].clone(),
-        }
-    }
-
-    pub(super) fn matching(&self, pattern: Option<&str>) -> Result<Vec<&Tensor<'_>>, Problem> {
-        let Some(pattern) = pattern else { return Ok(self.tensors.iter().collect()) };
-        let fits = |t: &&Tensor<'_>| glob::matches(pattern, &t.job.name);
-        let found: Vec<&Tensor<'_>> = self.tensors.iter().filter(fits).collect();
-        if found.is_empty() {
-            let names = self.tensors.iter().map(|t| t.job.name.as_str());
-            let problem = Problem::error("--tensor", format!("no output tensor is called `{pattern}`"));
-            let problem = problem.did_you_mean(pattern, names);
-            let first = self.tensors.first().map_or("", |t| t.job.name.as_str());
-            return Err(match problem.hint {
-                Some(_) => problem,
-                None => problem.hint(format!("`*` stands for any characters; the first is {first}")),
-            });
-        }
-        Ok(found)
-    }
+fn layer_of(tensor: &str) -> Option<usize> {
+    Family::of(None).locate(tensor).layer_name.map(|(_, layer, _)| layer)
 }
 
 fn layers(count: usize) -> String {

@@ -1,5 +1,7 @@
 //! Values, origins and names as people read them.
 
+use std::collections::BTreeSet;
+
 use crate::method::{Arg, Kind, Param};
 use crate::plan::SetBy;
 
@@ -36,6 +38,13 @@ pub(super) fn origin(origin: SetBy) -> String {
 /// `4`, or `4-7`.
 pub(super) fn range(first: usize, last: usize) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+/// As in `0-2, 5`.
+pub(super) fn ranges(numbers: &BTreeSet<usize>) -> String {
+    let sorted: Vec<usize> = numbers.iter().copied().collect();
+    let runs = sorted.chunk_by(|a, b| a + 1 == *b);
+    runs.map(|run| range(run[0], run[run.len() - 1])).collect::<Vec<_>>().join(", ")
 }
 
 /// Names without the folders that they share: the last parts of each, as many as tell it from all others.
@@ -77,6 +86,11 @@ mod tests {
         ] {
             assert_eq!(number(x), text);
         }
+    }
+
+    #[test]
+    fn numbers_in_a_row_are_a_range() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8].into()), "0-2, 5, 7-8");
     }
 
     #[test]

@@ -57,6 +57,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     builder.jobs(&segments);
     let (jobs, used) = builder.finish(&mut problems);
     config::compare(&inputs, donor, &mut problems);
+    if inputs.iter().all(Input::is_raw) {
+        params::warn_of_ramps(recipe, &mut problems);
+    }
     let companions = match inputs[donor].stage() {
         Some(stage) => stage.plan.companions.clone(),
         None => companions::companions(&inputs[donor], &mut problems),

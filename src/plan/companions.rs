@@ -37,10 +37,14 @@ pub struct Companion {
 }
 
 /// The donor's files by well-known name, and the Python files that its configs' `auto_map` names.
-/// Code is never run; without it a model with custom code would not load.
+/// Code is never run; without it a model with custom code would not load. What lies beside a file that has no
+/// `config.json` is not known to belong to it.
 pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companion> {
     let folder = donor.folder();
     let mut found: Vec<Companion> = Vec::new();
+    if donor.is_raw() {
+        return found;
+    }
     let mut add = |name: &str| {
         let from = folder.join(name);
         if from.is_file() && found.iter().all(|c| c.name != name) {

@@ -90,7 +90,15 @@ pub(super) fn untie(config: &mut Option<Value>, inputs: &[Input], jobs: &[Job]) 
 
 /// Warns where an input's config gives its weights another meaning than the donor's does.
 pub(super) fn compare(inputs: &[Input], donor: usize, problems: &mut Problems) {
-    let Some(reference) = inputs[donor].config() else { return };
+    let Some(reference) = inputs[donor].config() else {
+        if inputs.iter().any(|i| i.config().is_some()) {
+            problems.push(
+                Problem::warning(inputs[donor].name(), "has no config.json, so the merged model gets none")
+                    .hint("name a model that has one as `base_model`, or first"),
+            );
+        }
+        return;
+    };
     for (i, input) in inputs.iter().enumerate() {
         let Some(config) = input.config().filter(|_| i != donor) else { continue };
         for key in MEANING {

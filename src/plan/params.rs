@@ -47,6 +47,28 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
     }
 }
 
+/// Warns of lists over layers where no model is known to have layers, as mergekit-pytorch does not.
+pub(super) fn warn_of_ramps(recipe: &Recipe, problems: &mut Problems) {
+    let Assembly::Models(entries) = &recipe.assembly else { return };
+    let levels = entries.iter().map(|e| &e.parameters).chain([&recipe.parameters]);
+    for (name, setting) in levels.flat_map(Settings::iter) {
+        let ramp = match &setting.value {
+            Setting::Constant(_) => false,
+            Setting::Ramp(list) => list.len() > 1,
+            Setting::Rules(rules) => {
+                rules.iter().any(|r| matches!(&r.value, Profile::Ramp(list) if list.len() > 1))
+            }
+        };
+        if ramp {
+            let what = format!("of a list over layers only the first value counts here: `{name}`");
+            problems.push(setting.place.warning(what).hint(
+                "nothing is known of a file without config.json but its tensors; name a folder with a config.json \
+                 to spread values over its layers",
+            ));
+        }
+    }
+}
+
 /// A slip is an error; a parameter that mergekit would quietly ignore is a warning.
 fn unknown(name: &str, setting: &Located<Setting>, method: &Method) -> Problem {
     let what = format!("method `{}` has no parameter `{name}`", method.name);
