@@ -44,7 +44,9 @@ pub fn lines(series: &[Line], x_name: &str, y_name: &str) -> String {
             at + 4.0,
         );
     }
-    for (value, text) in marks(left, right, tick(right - left)) {
+    // Steps and layers are counted; there is nothing half way between two.
+    let counted = points().all(|p| p.0.fract() == 0.0);
+    for (value, text) in marks(left, right, tick(right - left).max(if counted { 1.0 } else { 0.0 })) {
         let (at, below) = (x(value), HEIGHT - BOTTOM + 18.0);
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{text}</text>");
     }
