@@ -58,25 +58,26 @@ pub fn lines(series: &[Line], x_name: &str, y_name: &str) -> String {
     );
     for (i, line) in series.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
-        let points: Vec<_> = line.points.iter().filter(finite).collect();
+        let points = line.points.iter().filter(finite).count();
         for run in line.points.split(|p| !finite(&p)).filter(|run| !run.is_empty()) {
             let path: Vec<String> = run.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
             let path = path.join("L");
             let _ =
                 writeln!(svg, "<path d=\"M{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>");
-        }
-        for p in points.iter().filter(|_| points.len() <= MARKED) {
-            let (px, py) = (x(p.0), y(p.1));
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"><title>{}, {}: {:.4}</title></circle>",
-                escape(&line.name),
-                p.0,
-                p.1
-            );
-            if let Some(error) = p.2 {
-                let (top, bottom) = (y(p.1 + 2.0 * error), y(p.1 - 2.0 * error));
-                let _ = writeln!(svg, "<path class=\"whisker\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/>");
+            // A point that no line leads to would not be seen.
+            for p in run.iter().filter(|_| points <= MARKED || run.len() == 1) {
+                let (px, py) = (x(p.0), y(p.1));
+                let _ = writeln!(
+                    svg,
+                    "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"><title>{}, {}: {:.4}</title></circle>",
+                    escape(&line.name),
+                    p.0,
+                    p.1
+                );
+                if let Some(error) = p.2 {
+                    let (top, bottom) = (y(p.1 + 2.0 * error), y(p.1 - 2.0 * error));
+                    let _ = writeln!(svg, "<path class=\"whisker\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/>");
+                }
             }
         }
     }
