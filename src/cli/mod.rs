@@ -3,8 +3,8 @@
 mod check;
 mod completions;
 mod eval;
-mod extract_lora;
 mod explain;
+mod extract_lora;
 mod inspect;
 mod measuring;
 mod merge;
