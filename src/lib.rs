@@ -11,6 +11,7 @@ pub mod decoder;
 pub mod device;
 pub mod eval;
 pub mod execute;
+pub mod explain;
 pub mod method;
 pub mod plan;
 pub mod problem;

@@ -39,11 +39,13 @@ fn modules_use_only_what_comes_before_them() {
         ("adapter", &["recipe", "method", "view", "plan", "execute", "write", "eval", "report"]),
         ("vocabulary", &["method", "checkpoint", "device", "view", "plan", "execute", "write"]),
         ("view", &["method", "plan", "execute", "write", "decoder", "eval", "report"]),
-        ("plan", &["execute", "write", "decoder", "eval", "report"]),
+        ("plan", &["execute", "write", "decoder", "eval", "report", "explain"]),
         ("execute", &["write", "decoder", "eval", "report"]),
         ("write", &["decoder", "eval", "report"]),
         ("decoder", &["recipe", "method", "arch", "view", "plan", "execute", "write", "eval", "report"]),
         ("eval", &["method", "arch", "report"]),
+        ("report", &["plan", "execute", "write", "explain"]),
+        ("explain", &["execute", "write", "decoder", "eval"]),
     ];
     for (module, others) in forbidden {
         for file in files(&root().join("src").join(module), "rs") {

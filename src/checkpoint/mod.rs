@@ -117,6 +117,11 @@ impl Checkpoint {
         self.config.as_ref()
     }
 
+    /// Whether it is a single file without `config.json`: tensors of any names, and nothing known of them.
+    pub fn is_raw(&self) -> bool {
+        self.config.is_none() && Path::new(&self.name).is_file()
+    }
+
     /// Weight files.
     pub fn files(&self) -> &[SafetensorsFile] {
         &self.files

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod eval;
+mod explain;
 mod extract_lora;
 mod inspect;
 mod measuring;
@@ -36,6 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Plan(plan::Args),
+    Explain(explain::Args),
     Merge(merge::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
@@ -64,6 +66,7 @@ pub(crate) fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let outcome = match cli.command {
         Command::Plan(args) => plan::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

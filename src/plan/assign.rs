@@ -4,7 +4,7 @@ use super::builder::Builder;
 use super::params::{self, Position};
 use super::segment::Segment;
 use super::tensors::Draft;
-use super::{Job, Source, Work};
+use super::{Job, Lookup, Source, Work};
 use crate::checkpoint::DType;
 use crate::method::{Args, Base, Method, Setup, Vectors};
 use crate::problem::Problem;
@@ -29,7 +29,7 @@ impl<'a> Builder<'a> {
         }
         let Some(Inputs { models, base }) = self.roles(&name, segment, present) else { return };
         let Some(reference) = base.or_else(|| models.first().map(|(_, s)| *s)) else { return };
-        let (global, per_model) = self.parameters(&name, t, segment, &models);
+        let (global, per_model, lookup) = self.parameters(&name, t, segment, &models);
         let info = reference.info(self.inputs);
         let stored = models.iter().map(|(_, s)| *s).chain(base).map(|s| s.info(self.inputs).dtype);
         let dtype = match info.dtype.is_mergeable() {
@@ -43,9 +43,12 @@ impl<'a> Builder<'a> {
         let stored = self.inputs[reference.input].keeps_type(reference.tensor);
         let copy = !info.dtype.is_mergeable() || as_it_is && stored && dtype == info.dtype;
         // A copy reads one source only; the others are the same by definition or not looked at.
-        let job = |work, models, base, per_model| {
+        let job = |work, models, base, per_model: Vec<Args>| {
             let shape = info.shape.clone();
-            Job { name: name.clone(), dtype, shape, models, base, work, global: global.clone(), per_model }
+            let mut lookup = lookup.clone();
+            lookup.models.truncate(per_model.len());
+            let (name, global) = (name.clone(), global.clone());
+            Job { name, dtype, shape, models, base, work, global, per_model, lookup }
         };
         let job = if copy {
             job(Work::Copy(reference), vec![reference], None, Vec::new())
@@ -97,15 +100,16 @@ impl<'a> Builder<'a> {
         t: f64,
         segment: &Segment<'_>,
         models: &[(usize, Source)],
-    ) -> (Args, Vec<Args>) {
+    ) -> (Args, Vec<Args>, Lookup) {
         let at = Position { t, tensor: name };
-        let global = params::global(self.recipe, self.method, segment, &at, &mut self.missing);
+        let (global, origins) = params::global(self.recipe, self.method, segment, &at, &mut self.missing);
         let of_model = |(i, source): &(usize, Source)| {
             let tensor = source.info(self.inputs).name.as_str();
             let whom = (self.inputs[source.input].name(), tensor);
             params::per_model(self.recipe, self.method, segment, *i, &at, whom, &mut self.missing)
         };
-        (global, models.iter().map(of_model).collect())
+        let (per_model, of_models) = models.iter().map(of_model).unzip();
+        (global, per_model, Lookup { t, slice: segment.slice, global: origins, models: of_models })
     }
 
     /// The method with its parameters for this tensor.

@@ -61,6 +61,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     builder.jobs(&segments);
     let (jobs, used) = builder.finish(&mut problems);
     config::compare(&inputs, donor, vocabulary.as_ref(), &mut problems);
+    if inputs.iter().all(Input::is_raw) {
+        params::warn_of_ramps(recipe, &mut problems);
+    }
     let read = |i: usize, name: &str| Some(companions::file(&inputs[i], name)?.read().ok()?.into_owned());
     let template = recipe.chat_template.as_ref();
     let template = template.and_then(|words| chat_template(words, inputs.len(), &read, &mut problems));

@@ -90,7 +90,8 @@ pub(super) struct Tokenizing<'a> {
 }
 
 /// The donor's files by well-known name, and the Python files that its configs' `auto_map` names.
-/// Code is never run; without it a model with custom code would not load.
+/// Code is never run; without it a model with custom code would not load. What lies beside a file that has no
+/// `config.json` is not known to belong to it.
 ///
 /// Tokenizer files are the vocabulary's, where the recipe has one; the second list is of those that were left out.
 pub(super) fn companions(
@@ -99,6 +100,9 @@ pub(super) fn companions(
     tokenizing: Tokenizing<'_>,
     problems: &mut Problems,
 ) -> (Vec<Companion>, Vec<String>) {
+    if inputs[donor].is_raw() {
+        return (Vec::new(), Vec::new());
+    }
     let (mut found, left_out) = tokenizer_and_others(inputs, donor, tokenizing);
     let donor = &inputs[donor];
     let tokenizer_config = found.iter().find(|c| c.name == "tokenizer_config.json");

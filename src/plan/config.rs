@@ -97,7 +97,15 @@ pub(super) fn compare(
     vocabulary: Option<&Vocabulary>,
     problems: &mut Problems,
 ) {
-    let Some(reference) = inputs[donor].config() else { return };
+    let Some(reference) = inputs[donor].config() else {
+        if inputs.iter().any(|i| i.config().is_some()) {
+            problems.push(
+                Problem::warning(inputs[donor].name(), "has no config.json, so the merged model gets none")
+                    .hint("name a model that has one as `base_model`, or first"),
+            );
+        }
+        return;
+    };
     for (i, input) in inputs.iter().enumerate() {
         let Some(config) = input.config().filter(|_| i != donor) else { continue };
         for key in MEANING.iter().filter(|key| vocabulary.is_none() || !key.ends_with("_token_id")) {

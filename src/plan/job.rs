@@ -1,6 +1,6 @@
 //! A job: one tensor of the output, where its inputs are and what is done with them.
 
-use super::{Input, Leaf};
+use super::{Input, Leaf, Lookup};
 use crate::checkpoint::{DType, TensorInfo};
 use crate::device::LINE;
 use crate::method::{AnyOperator, Args, Stat, Then};
@@ -59,8 +59,10 @@ pub struct Job {
     pub work: Work,
     /// Global parameters as resolved for this tensor.
     pub global: Args,
-    /// Parameters of each of `models`.
+    /// Parameters of each of `models`; none where the only source is taken as it is.
     pub per_model: Vec<Args>,
+    /// Who set them.
+    pub lookup: Lookup,
 }
 
 impl Job {
@@ -85,6 +87,11 @@ impl Job {
     /// Bytes in the output.
     pub fn bytes(&self) -> u64 {
         self.elements() as u64 * self.dtype.size() as u64
+    }
+
+    /// Whether the only source is taken as it is, whatever the parameters say.
+    pub fn is_as_it_is(&self) -> bool {
+        self.per_model.is_empty()
     }
 
     /// Every source that is read: models in order, then the base.

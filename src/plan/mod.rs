@@ -14,6 +14,7 @@ mod input;
 mod job;
 mod layout;
 mod library;
+mod lookup;
 mod params;
 mod print;
 mod segment;
@@ -27,6 +28,7 @@ pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 pub use library::Library;
+pub use lookup::{Lookup, Provenance, SetBy};
 
 use crate::checkpoint::{DType, SafetensorsFile};
 use crate::method::Method;

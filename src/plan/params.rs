@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::segment::Segment;
+use super::{Provenance, SetBy};
 use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value};
@@ -42,6 +43,28 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
                 level(&slice.parameters, false);
                 slice.sources.iter().for_each(|s| level(&s.parameters, true));
             }
+        }
+    }
+}
+
+/// Warns of lists over layers where no model is known to have layers, as mergekit-pytorch does not.
+pub(super) fn warn_of_ramps(recipe: &Recipe, problems: &mut Problems) {
+    let Assembly::Models(entries) = &recipe.assembly else { return };
+    let levels = entries.iter().map(|e| &e.parameters).chain([&recipe.parameters]);
+    for (name, setting) in levels.flat_map(Settings::iter) {
+        let ramp = match &setting.value {
+            Setting::Constant(_) => false,
+            Setting::Ramp(list) => list.len() > 1,
+            Setting::Rules(rules) => {
+                rules.iter().any(|r| matches!(&r.value, Profile::Ramp(list) if list.len() > 1))
+            }
+        };
+        if ramp {
+            let what = format!("of a list over layers only the first value counts here: `{name}`");
+            problems.push(setting.place.warning(what).hint(
+                "nothing is known of a file without config.json but its tensors; name a folder with a config.json \
+                 to spread values over its layers",
+            ));
         }
     }
 }
@@ -151,8 +174,8 @@ pub(super) fn global(
     segment: &Segment<'_>,
     at: &Position<'_>,
     missing: &mut Missing,
-) -> Args {
-    let levels = [segment.parameters, Some(&recipe.parameters)];
+) -> (Args, Provenance) {
+    let levels = [(segment.parameters, slice as Written), (Some(&recipe.parameters), top)];
     resolve(method, Scope::Global, &levels, at.t, at.tensor, |param| missing.add(param, "", at.tensor))
 }
 
@@ -166,38 +189,59 @@ pub(super) fn per_model(
     at: &Position<'_>,
     input: (&str, &str),
     missing: &mut Missing,
-) -> Args {
+) -> (Args, Provenance) {
     let (model, input_tensor) = input;
     let own = segment.sources.get(source).and_then(|s| s.parameters);
-    let levels = [own, segment.parameters, Some(&recipe.parameters)];
+    let levels = [(own, entry as Written), (segment.parameters, slice), (Some(&recipe.parameters), top)];
     resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
+}
+
+/// The origin of what is written at a level, by its line.
+type Written = fn(usize) -> SetBy;
+
+fn entry(line: usize) -> SetBy {
+    SetBy::Model { line }
+}
+
+fn slice(line: usize) -> SetBy {
+    SetBy::Slice { line }
+}
+
+fn top(line: usize) -> SetBy {
+    SetBy::Recipe { line }
 }
 
 fn resolve(
     method: &Method,
     scope: Scope,
-    levels: &[Option<&Settings>],
+    levels: &[(Option<&Settings>, Written)],
     t: f64,
     tensor: &str,
     mut missing: impl FnMut(&Param),
-) -> Args {
-    let mut args = Args::default();
+) -> (Args, Provenance) {
+    let (mut args, mut origins) = (Args::default(), Provenance::new());
     for param in method.params.iter().filter(|p| p.scope == scope) {
-        let found =
-            levels.iter().flatten().filter_map(|s| s.get(param.name)).find_map(|s| s.value.at(t, tensor));
+        let found = levels.iter().find_map(|(settings, written)| {
+            let setting = settings.as_ref()?.get(param.name)?;
+            let line = setting.place.spot.as_ref().map_or(0, |spot| spot.line);
+            Some((setting.value.at(t, tensor)?, written(line)))
+        });
         let value = match (found, param.fallback) {
             // Written values were checked; only what lies between two of a ramp can still be out of kind.
-            (Some(value), _) => arg(param, &value).ok(),
-            (None, Fallback::Value(_) | Fallback::Absent) => default(param),
+            (Some((value, origin)), _) => arg(param, &value).ok().map(|value| (value, origin)),
+            (None, Fallback::Value(_) | Fallback::Absent) => default(param).map(|v| (v, SetBy::Default)),
             (None, Fallback::Required) => None,
         };
         match value {
-            Some(value) => args.set(param, value),
+            Some((value, origin)) => {
+                args.set(param, value);
+                origins.insert(param.name, origin);
+            }
             None if param.fallback == Fallback::Absent => {}
             None => missing(param),
         }
     }
-    args
+    (args, origins)
 }
 
 fn default(param: &Param) -> Option<Arg> {

@@ -17,6 +17,8 @@ pub(super) struct Segment<'r> {
     pub(super) base: Option<usize>,
     /// Parameters of the slice.
     pub(super) parameters: Option<&'r Settings>,
+    /// Position among `slices`, if the recipe has them.
+    pub(super) slice: Option<usize>,
 }
 
 /// One model's part in a segment.
@@ -73,7 +75,7 @@ pub(super) fn segments<'r>(
                 sources.push(SegmentSource { input: base, layers, parameters: None });
             }
             same_layer_count(&sources, inputs, problems);
-            let segment = Segment { sources, base: global_base, parameters: None };
+            let segment = Segment { sources, base: global_base, parameters: None, slice: None };
             check(&segment, method, recipe, &recipe.method.place, problems);
             (vec![segment], Numbering::Kept)
         }
@@ -98,7 +100,8 @@ pub(super) fn segments<'r>(
                     });
                 }
                 let base = slice.base_model.as_ref().map(|m| position(&models, &m.value)).or(global_base);
-                let segment = Segment { sources, base, parameters: Some(&slice.parameters) };
+                let parameters = Some(&slice.parameters);
+                let segment = Segment { sources, base, parameters, slice: Some(segments.len()) };
                 if let Some(base) = base
                     && method.base != Base::Joins
                     && segment.sources.iter().all(|s| s.input != base)

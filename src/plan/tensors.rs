@@ -53,8 +53,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Layers of `models:`; a checkpoint with several towers has several counts.
+    /// Layers of `models:`; a checkpoint with several towers has several counts. In raw files a number in a
+    /// name need not be a layer, and there is no depth.
     fn layers_as_named(&mut self, segment: &'a Segment<'a>) {
+        let raw = self.inputs.iter().all(Input::is_raw);
         let names: Vec<(String, String, usize)> = self
             .names(segment)
             .into_keys()
@@ -70,7 +72,11 @@ impl<'a> Builder<'a> {
         }
         for (name, prefix, layer) in &names {
             let count = counts.get(prefix.as_str()).copied().unwrap_or(1);
-            let t = if count > 1 { *layer as f64 / (count - 1) as f64 } else { 1.0 };
+            let t = match count {
+                _ if raw => 0.0,
+                0 | 1 => 1.0,
+                count => *layer as f64 / (count - 1) as f64,
+            };
             self.tensor(segment, name, &|_| name.clone(), t);
         }
     }

@@ -2,13 +2,16 @@
 """Makes tiny checkpoints and what mergekit 0.1.5 makes of them, for tests/golden.rs.
 
     python3 -m venv venv && venv/bin/pip install mergekit==0.1.5
-    venv/bin/python tests/golden/make.py venv/bin/mergekit-yaml
+    venv/bin/python tests/golden/make.py venv/bin/mergekit-yaml [RECIPE...]
 
-Writes tests/golden/inputs and tests/golden/outputs; recipes/*.yaml are read, with @IN@ for the inputs.
+Writes tests/golden/inputs and tests/golden/outputs, of all recipes or of those named; recipes/*.yaml are read, with
+@IN@ for the inputs. Beside mergekit-yaml are mergekit-multi, which recipes of several documents go to, and
+mergekit-pytorch, for recipes with @RAW@: the inputs' weight files alone.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -62,20 +65,45 @@ def make_inputs():
 
 
 def run(mergekit, recipe):
+    """Merges; returns what config.json says of layers and type, if there is one."""
+    text = recipe.read_text().replace("@IN@", str(HERE / "inputs"))
     with tempfile.TemporaryDirectory() as scratch:
-        filled = Path(scratch) / "recipe.yaml"
-        filled.write_text(recipe.read_text().replace("@IN@", str(HERE / "inputs")))
+        scratch = Path(scratch)
+        filled, out = scratch / "recipe.yaml", scratch / "out"
+        command = [mergekit, filled, out]
+        if "\n---\n" in text:
+            multi = Path(mergekit).with_name("mergekit-multi")
+            command = [multi, filled, "--out-path", out, "--intermediate-dir", scratch / "stages"]
+        if "@RAW@" in text:
+            for model in (HERE / "inputs").iterdir():
+                shutil.copy(model / "model.safetensors", scratch / f"{model.name}.safetensors")
+            text = text.replace("@RAW@", str(scratch))
+            command[0] = Path(mergekit).with_name("mergekit-pytorch")
+        filled.write_text(text)
         subprocess.run(
-            [mergekit, filled, Path(scratch) / "out", "--quiet"], check=True,
+            [*command, "--quiet"], check=True,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         )
-        (weights,) = (Path(scratch) / "out").glob("*.safetensors")
+        (weights,) = out.glob("*.safetensors")
         (HERE / "outputs").mkdir(exist_ok=True)
         weights.rename(HERE / "outputs" / f"{recipe.stem}.safetensors")
+        config = out / "config.json"
+        if config.exists():
+            config = json.loads(config.read_text())
+            return {key: config[key] for key in ("num_hidden_layers", "dtype")}
+        return None
 
 
 if __name__ == "__main__":
     make_inputs()
+    chosen = sys.argv[2:]
+    configs = HERE / "outputs" / "configs.json"
+    known = json.loads(configs.read_text()) if configs.exists() else {}
     for recipe in sorted((HERE / "recipes").glob("*.yaml")):
-        print(recipe.stem, flush=True)
-        run(sys.argv[1], recipe)
+        if not chosen or recipe.stem in chosen:
+            print(recipe.stem, flush=True)
+            about = run(sys.argv[1], recipe)
+            if about:
+                known[recipe.stem] = about
+    lines = [f'  "{name}": {json.dumps(known[name])}' for name in sorted(known)]
+    configs.write_text("{\n" + ",\n".join(lines) + "\n}\n")

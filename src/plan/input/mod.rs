@@ -137,6 +137,15 @@ impl Input {
         }
     }
 
+    /// Whether nothing is known of it but its tensors: see [`Checkpoint::is_raw`].
+    pub fn is_raw(&self) -> bool {
+        match self {
+            Self::Stored(checkpoint) => checkpoint.is_raw(),
+            Self::Seen(seen) => seen.under.is_raw(),
+            Self::Stage(stage) => stage.plan.inputs.iter().all(Self::is_raw),
+        }
+    }
+
     /// All tensors as they are seen, sorted by name.
     pub fn tensors(&self) -> &[TensorInfo] {
         match self {

@@ -16,7 +16,8 @@ pub struct Line {
 /// Up to this many points of a line are marked, each with its numbers.
 const MARKED: usize = 24;
 
-/// Curves with the names of both axes. The axis of `y` does not begin at 0. Points that are not finite are left out.
+/// Curves with the names of both axes. The axis of `y` does not begin at 0. A point that is not finite
+/// is left out, and parts the curve.
 pub fn lines(series: &[Line], x_name: &str, y_name: &str) -> String {
     let finite = |p: &&(f64, f64, Option<f64>)| p.0.is_finite() && p.1.is_finite();
     let points = || series.iter().flat_map(|l| &l.points).filter(finite);
@@ -43,7 +44,9 @@ pub fn lines(series: &[Line], x_name: &str, y_name: &str) -> String {
             at + 4.0,
         );
     }
-    for (value, text) in marks(left, right, tick(right - left)) {
+    // Steps and layers are counted; there is nothing half way between two.
+    let counted = points().all(|p| p.0.fract() == 0.0);
+    for (value, text) in marks(left, right, tick(right - left).max(if counted { 1.0 } else { 0.0 })) {
         let (at, below) = (x(value), HEIGHT - BOTTOM + 18.0);
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{text}</text>");
     }
@@ -55,25 +58,26 @@ pub fn lines(series: &[Line], x_name: &str, y_name: &str) -> String {
     );
     for (i, line) in series.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
-        let points: Vec<_> = line.points.iter().filter(finite).collect();
-        let path: Vec<String> = points.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
-        if !path.is_empty() {
+        let points = line.points.iter().filter(finite).count();
+        for run in line.points.split(|p| !finite(&p)).filter(|run| !run.is_empty()) {
+            let path: Vec<String> = run.iter().map(|p| format!("{:.1} {:.1}", x(p.0), y(p.1))).collect();
             let path = path.join("L");
             let _ =
                 writeln!(svg, "<path d=\"M{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>");
-        }
-        for p in points.iter().filter(|_| points.len() <= MARKED) {
-            let (px, py) = (x(p.0), y(p.1));
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"><title>{}, {}: {:.4}</title></circle>",
-                escape(&line.name),
-                p.0,
-                p.1
-            );
-            if let Some(error) = p.2 {
-                let (top, bottom) = (y(p.1 + 2.0 * error), y(p.1 - 2.0 * error));
-                let _ = writeln!(svg, "<path class=\"whisker\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/>");
+            // A point that no line leads to would not be seen.
+            for p in run.iter().filter(|_| points <= MARKED || run.len() == 1) {
+                let (px, py) = (x(p.0), y(p.1));
+                let _ = writeln!(
+                    svg,
+                    "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"><title>{}, {}: {:.4}</title></circle>",
+                    escape(&line.name),
+                    p.0,
+                    p.1
+                );
+                if let Some(error) = p.2 {
+                    let (top, bottom) = (y(p.1 + 2.0 * error), y(p.1 - 2.0 * error));
+                    let _ = writeln!(svg, "<path class=\"whisker\" d=\"M{px:.1} {top:.1}V{bottom:.1}\"/>");
+                }
             }
         }
     }
@@ -113,11 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_no_numbers_are_left_out() {
+    fn points_that_are_no_numbers_are_left_out_and_part_the_curve() {
         let points = vec![(0.0, 1.0, None), (1.0, f64::NAN, None), (2.0, 2.0, Some(0.1))];
         let svg = lines(&[Line { name: "<a>".into(), points }], "steps", "nats");
         assert!(!svg.contains("NaN") && svg.contains("&lt;a&gt;"), "{svg}");
         assert_eq!(svg.matches("<circle").count(), 2);
+        assert_eq!(svg.matches("stroke-width=\"1.8\"").count(), 2);
         assert_eq!(svg.matches("whisker").count(), 1);
         assert!(lines(&[], "x", "y").ends_with("</svg>\n"));
     }
