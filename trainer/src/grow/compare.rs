@@ -59,6 +59,7 @@ impl Rounding {
                 let divided = match inputs[source.input].origin(source.tensor).map(|o| &o.view) {
                     None | Some(View::Plain) => true,
                     Some(View::Tiled(tiling)) => tiling.noise.is_none() && halves(tiling.divisor),
+                    Some(_) => false,
                 };
                 divided && source.info(inputs).dtype == job.dtype
             })
