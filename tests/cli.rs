@@ -8,8 +8,23 @@ use std::path::Path;
 
 use support::{command, read, values};
 
+<<<<<<< HEAD
 const SUBCOMMANDS: [&str; 10] =
     ["plan", "explain", "merge", "inspect", "verify", "eval", "check", "methods", "schema", "completions"];
+=======
+const SUBCOMMANDS: [&str; 10] = [
+    "plan",
+    "merge",
+    "inspect",
+    "verify",
+    "eval",
+    "check",
+    "extract-lora",
+    "methods",
+    "schema",
+    "completions",
+];
+>>>>>>> adapter
 
 /// Runs a command in the folder of the repository and returns what it prints.
 fn prints(args: &[&str]) -> String {

@@ -80,7 +80,7 @@ pub(super) fn choose<'a>(
             continue;
         }
         if !ours.dtype.is_mergeable() || !theirs.dtype.is_mergeable() {
-            miss("there is no difference of integers");
+            miss(&format!("no difference is taken of {} and {}", ours.dtype.name(), theirs.dtype.name()));
             continue;
         }
         let located = family.locate(&ours.name);
