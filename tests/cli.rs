@@ -8,12 +8,9 @@ use std::path::Path;
 
 use support::{command, read, values};
 
-<<<<<<< HEAD
-const SUBCOMMANDS: [&str; 10] =
-    ["plan", "explain", "merge", "inspect", "verify", "eval", "check", "methods", "schema", "completions"];
-=======
-const SUBCOMMANDS: [&str; 10] = [
+const SUBCOMMANDS: [&str; 11] = [
     "plan",
+    "explain",
     "merge",
     "inspect",
     "verify",
@@ -24,7 +21,6 @@ const SUBCOMMANDS: [&str; 10] = [
     "schema",
     "completions",
 ];
->>>>>>> adapter
 
 /// Runs a command in the folder of the repository and returns what it prints.
 fn prints(args: &[&str]) -> String {
