@@ -7,7 +7,7 @@ use std::time::Instant;
 use growmerge::glob;
 use growmerge::plan::{Library, Plan, PlanOptions};
 use growmerge::problem::{Error, Gathering, Problem, Problems, nearest};
-use growmerge::recipe::{Grid, Member};
+use growmerge::recipe::{Contents, Grid, Member, Reading};
 use serde_json::json;
 
 use super::merge::{self, Merged};
@@ -68,6 +68,17 @@ impl Only {
                 };
                 Err(Problem::error(&grid.file, what).hint("choose a single one with --only").into())
             }
+        }
+    }
+}
+
+/// The recipe of a file, or of the one member of a grid that was asked for.
+pub(super) fn single(path: &Path, only: &Only) -> Result<Reading, Error> {
+    match Contents::from_file(path)? {
+        Contents::Grid(grid) => Ok(only.single(&grid)?.reading.clone()),
+        Contents::Recipe(reading) => {
+            only.refuse()?;
+            Ok(reading)
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::problem::Problems;
 pub const MAX_MEMBERS: usize = 10_000;
 
 /// Values that all members together may have: what keeps a large recipe with many members out of memory.
-const MAX_NODES: usize = 4_000_000;
+const MAX_NODES: usize = 2_000_000;
 
 /// Many recipes from one file.
 #[derive(Clone, Debug)]
@@ -63,11 +63,25 @@ pub(super) fn expand(file: &str, text: &str, root: &Node, matrix: &Node) -> Resu
     if reader.problems.has_errors() {
         return Err(reader.problems);
     }
+    // At least as much as is written, but for loops over few elements.
+    let template: usize = match &root.yaml {
+        Yaml::Map(map) => map
+            .iter()
+            .filter(|(k, _)| !matches!(&k.yaml, Yaml::Text(k) if k == "matrix"))
+            .map(|(_, v)| size(v))
+            .sum(),
+        _ => 0,
+    };
     let mut left = MAX_NODES;
+    if template.saturating_mul(combinations.len()) > MAX_NODES {
+        left = 0;
+    }
     let mut members = Vec::new();
     for (combination, name) in combinations.iter().zip(names) {
-        let reading = member(file, text, root, &matrix.axes, combination, &name, &mut left);
-        members.push(Member { name, reading });
+        if left > 0 {
+            let reading = member(file, text, root, &matrix.axes, combination, &name, &mut left);
+            members.push(Member { name, reading });
+        }
         if left == 0 {
             let what = format!("too large once it is expanded: more than {MAX_NODES} values in all members");
             reader.error("matrix", root, what);
@@ -284,7 +298,11 @@ impl Reader<'_> {
             let what =
                 format!("{count} members are called `{name}`; of {}, {twice} share a name", names.len());
             let all: Vec<String> = axes.iter().map(|a| format!("{{{}}}", a.name)).collect();
-            self.hinted("name", at, what, format!("put every axis into the name: \"{}\"", all.join("-")));
+            let hint = format!(
+                "put every axis into the name, as in \"{}\"; small and capital letters count as the same",
+                all.join("-")
+            );
+            self.hinted("name", at, what, hint);
         }
         names
     }
