@@ -12,6 +12,7 @@ pub mod device;
 pub mod eval;
 pub mod execute;
 pub mod explain;
+pub mod glob;
 pub mod method;
 pub mod plan;
 pub mod problem;

@@ -4,6 +4,7 @@
 //! folder); problems are collected, so that one run names all of them. An [`ExecError`] is the
 //! machine's (disk, memory) or an interruption, and ends the run where it happens.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -48,12 +49,31 @@ pub struct Problem {
     /// The line of the recipe, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spot: Option<Spot>,
+    /// Of a grid's problem, the members that have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<Members>,
+}
+
+/// The members of a grid that have a problem.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Members {
+    /// Their names.
+    pub names: Vec<String>,
+    /// How many members there are.
+    pub of: usize,
 }
 
 impl Problem {
     /// An error at a place.
     pub fn error(at: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, at: at.into(), what: what.into(), hint: None, spot: None }
+        Self {
+            severity: Severity::Error,
+            at: at.into(),
+            what: what.into(),
+            hint: None,
+            spot: None,
+            members: None,
+        }
     }
 
     /// A warning at a place.
@@ -102,10 +122,30 @@ impl fmt::Display for Problem {
             write!(f, "\n{:gutter$} |\n{line} | {text}", "")?;
             write!(f, "\n{:gutter$} | {:>caret$}", "", "^")?;
         }
+        if let Some(members) = &self.members {
+            write!(f, "\n  in: {members}")?;
+        }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;
         }
         Ok(())
+    }
+}
+
+/// Members that a message names.
+const NAMED: usize = 3;
+
+impl fmt::Display for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { names, of } = self;
+        if names.len() == *of && *of > 1 {
+            return write!(f, "all {of} members");
+        }
+        let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match names.len().saturating_sub(NAMED) {
+            0 => write!(f, "{shown}"),
+            more => write!(f, "{shown} and {more} more of {of} members"),
+        }
     }
 }
 
@@ -145,6 +185,54 @@ impl Problems {
     /// In the order they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
+    }
+}
+
+/// Collects the problems of a grid's members: each once, with the members that have it.
+#[derive(Debug)]
+pub struct Gathering {
+    /// How many members there are.
+    of: usize,
+    found: Vec<Problem>,
+    /// Positions in `found` by what is wrong.
+    known: HashMap<String, Vec<usize>>,
+}
+
+impl Gathering {
+    /// Of so many members.
+    pub fn new(of: usize) -> Self {
+        Self { of, found: Vec::new(), known: HashMap::new() }
+    }
+
+    /// Adds what is wrong with a member.
+    pub fn add(&mut self, member: &str, problems: &Problems) {
+        for problem in problems.iter() {
+            let same = |at: &&usize| {
+                let other = &self.found[**at];
+                // A line that is repeated has another path in each member; a model that is named on several
+                // lines is one model.
+                let same_place =
+                    problem.spot.is_some() && problem.spot == other.spot || other.at == problem.at;
+                same_place && other.severity == problem.severity && other.hint == problem.hint
+            };
+            let places = self.known.entry(problem.what.clone()).or_default();
+            let at = places.iter().find(same).copied().unwrap_or_else(|| {
+                places.push(self.found.len());
+                let members = Some(Members { names: Vec::new(), of: self.of });
+                self.found.push(Problem { members, ..problem.clone() });
+                self.found.len() - 1
+            });
+            if let Some(Members { names, .. }) = &mut self.found[at].members
+                && names.last().is_none_or(|n| n != member)
+            {
+                names.push(member.to_owned());
+            }
+        }
+    }
+
+    /// All of them, in the order in which they were first found.
+    pub fn problems(self) -> Problems {
+        Problems(self.found)
     }
 }
 
@@ -281,6 +369,22 @@ mod tests {
         assert_eq!(nearest("densty", known), Some("density"));
         assert_eq!(nearest("DARE-TIES", known), Some("dare_ties"));
         assert_eq!(nearest("gamma", known), None);
+    }
+
+    #[test]
+    fn a_problem_of_several_members_is_said_once() {
+        let mut gathering = Gathering::new(5);
+        let two = |at: &str| Problems(vec![Problem::error(at, "no such file"), Problem::error("b", "odd")]);
+        for name in ["m1", "m2", "m3", "m4", "m5"] {
+            gathering.add(name, &two("a"));
+        }
+        gathering.add("m5", &two("c"));
+        let text = gathering.problems().to_string();
+        let want = "error: a: no such file\n  in: all 5 members\nerror: b: odd\n  in: all 5 members\n\
+                    error: c: no such file\n  in: m5";
+        assert_eq!(text, want);
+        let names = |n: usize| (0..n).map(|i| i.to_string()).collect();
+        assert_eq!(Members { names: names(4), of: 9 }.to_string(), "0, 1, 2 and 1 more of 9 members");
     }
 
     #[test]

@@ -34,8 +34,28 @@ pub fn recipe_schema() -> Schema {
             "row": { "anyOf": [{ "type": "string" }, object(Level::Row, &["kind"]), { "$ref": "#/$defs/reference" }] },
             "reference": { "anyOf": [{ "type": "string" }, object(Level::Reference, &[])] },
             "grow": {
-                "anyOf": [{ "type": "integer", "minimum": 1 }, object(Level::Grow, &["width"])]
-            }
+                "anyOf": [
+                    { "type": "integer", "minimum": 1 },
+                    object(Level::Grow, &["width"]),
+                    { "$ref": "#/$defs/placeholder" }
+                ]
+            },
+            "axis_value": {
+                "description": "a word, a number, a list, or a mapping with a name, fields, and keys of the recipe to set",
+                "anyOf": [
+                    { "$ref": "#/$defs/value" },
+                    { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/axis_value" } },
+                    {
+                        "type": "object",
+                        "required": ["name"],
+                        "properties": { "name": { "$ref": "#/$defs/value" }, "set": { "type": "object" } }
+                    }
+                ]
+            },
+            "axis_values": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/axis_value" } },
+            "axis": { "anyOf": [{ "$ref": "#/$defs/axis_values" }, object(Level::Subsets, &["subsets"])] },
+            "matrix": matrix(),
+            "placeholder": { "type": "string", "pattern": "\\{[A-Za-z]" }
         }
     });
     if let (Value::Object(top), Value::Object(recipe)) =
@@ -43,7 +63,16 @@ pub fn recipe_schema() -> Schema {
     {
         let mut whole: Map<String, Value> = top;
         whole.extend(recipe);
-        whole.insert("oneOf".into(), json!([{ "required": ["models"] }, { "required": ["slices"] }]));
+        // What a recipe needs may come from the sets of a matrix.
+        whole.remove("required");
+        whole.insert("if".into(), json!({ "not": { "required": ["matrix"] } }));
+        whole.insert(
+            "then".into(),
+            json!({
+                "required": ["merge_method"],
+                "oneOf": [{ "required": ["models"] }, { "required": ["slices"] }]
+            }),
+        );
         schema = Schema::from(whole);
     }
     schema
@@ -51,7 +80,8 @@ pub fn recipe_schema() -> Schema {
 
 /// The keys of a level that have a meaning.
 fn object(level: Level, required: &[&str]) -> Value {
-    let keys = KEYS.iter().filter(|k| k.level == level && k.status == Status::Supported);
+    let keys =
+        KEYS.iter().filter(|k| k.level == level && matches!(k.status, Status::Supported | Status::Grid));
     let properties: Map<String, Value> = keys
         .map(|key| {
             let mut value = key_type(key.name);
@@ -87,16 +117,39 @@ fn key_type(name: &str) -> Map<String, Value> {
         "kind" => json!({ "enum": ["zero", "model_token"] }),
         "token_id" => json!({ "type": "integer", "minimum": 0 }),
         "non_finite" => json!({ "enum": ["refuse", "allow"] }),
+        "matrix" => json!({ "$ref": "#/$defs/matrix" }),
+        "subsets" => json!({ "$ref": "#/$defs/axis_values" }),
+        "at_least" | "at_most" => json!({ "type": "integer", "minimum": 1 }),
+        "exclude" | "include" => json!({ "type": "array", "items": { "type": "object" } }),
+        "for" => json!({ "type": "string", "pattern": "^\\S+ +in +\\S+$" }),
         "layer_range" => json!({
             "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "integer", "minimum": 0 }
         }),
         "value" => json!({ "anyOf": [{ "$ref": "#/$defs/value" }, { "$ref": "#/$defs/ramp" }] }),
         _ => json!({ "type": "string" }),
     };
+    // In a grid a placeholder may stand for whatever is not text anyway.
+    let is_text = schema.get("type").is_some_and(|t| t == "string") || schema.get("$ref").is_some();
+    let schema = match is_text || FIXED.contains(&name) {
+        true => schema,
+        false => json!({ "anyOf": [schema, { "$ref": "#/$defs/placeholder" }] }),
+    };
     match schema {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// Keys whose values no placeholder can replace, or that take any text.
+const FIXED: [&str; 7] = ["value", "matrix", "subsets", "at_least", "at_most", "exclude", "include"];
+
+/// Axes of any name, and what is left out or added.
+fn matrix() -> Value {
+    let mut matrix = object(Level::Matrix, &[]);
+    if let Value::Object(map) = &mut matrix {
+        map.insert("additionalProperties".into(), json!({ "$ref": "#/$defs/axis" }));
+    }
+    matrix
 }
 
 /// Every parameter of every method, with the methods that take it.

@@ -15,6 +15,7 @@ use growmerge::eval::{
 use growmerge::method::{AnyOperator, Block, Measured, RunsOn, Stat};
 use growmerge::plan::{Plan, PlanOptions, Source, Work};
 use growmerge::problem::ExecError;
+use growmerge::recipe::Contents;
 use support::Silent;
 
 fn root() -> &'static Path {
@@ -128,6 +129,8 @@ fn a_broken_method_does_not_pass() {
     let mut recipes: Vec<PathBuf> =
         std::fs::read_dir(root().join("recipes")).unwrap().map(|e| e.unwrap().path()).collect();
     recipes.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
+    // Members of grids repeat what the other recipes show.
+    recipes.retain(|p| matches!(Contents::from_file(p).unwrap(), Contents::Recipe(_)));
     assert!(recipes.len() > 6);
     for path in recipes {
         let recipe = path.file_stem().unwrap().to_str().unwrap();

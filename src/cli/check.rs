@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let given = baseline.as_ref().map(|b| &b.rules);
     let mut inputs = options.open(std::slice::from_ref(&args.model), &[], given.map(|r| r.split))?;
     let rules = options.rules(&inputs.models, given).map_err(Error::from)?;
-    let subject = args.name.clone().unwrap_or_else(|| stem(&args.model));
+    let subject = args.name.clone().unwrap_or_else(|| stem(&inputs.models[0].name));
     let tolerances = tolerances(args, &inputs).map_err(Error::from)?;
     let at = args.baseline.display().to_string();
     let held_against = baseline.as_ref().filter(|_| !args.update);

@@ -3,9 +3,8 @@ use std::path::PathBuf;
 use growmerge::explain::Explanation;
 use growmerge::plan::Plan;
 use growmerge::problem::Error;
-use growmerge::recipe::Reading;
 
-use super::{Outcome, measuring, plan, table::show};
+use super::{Outcome, grid, measuring, plan, table::show};
 
 /// Show what a recipe says of each layer and tensor
 ///
@@ -15,6 +14,8 @@ use super::{Outcome, measuring, plan, table::show};
 pub(super) struct Args {
     /// The recipe
     recipe: PathBuf,
+    #[command(flatten)]
+    only: grid::Only,
     /// Show every value of the output tensors of this name; `*` stands for any characters, `?` for one
     #[arg(long, value_name = "GLOB")]
     tensor: Option<String>,
@@ -29,7 +30,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let reading = Reading::from_file(&args.recipe)?;
+    let reading = grid::single(&args.recipe, &args.only)?;
     let plan = Plan::from_reading(reading, &args.numbers.plan_options()).map_err(Error::from)?;
     if !args.json && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);

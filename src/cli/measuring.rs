@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use growmerge::decoder::Config;
 use growmerge::eval::{
-    Evaluation, Evaluator, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit, folder,
+    Evaluation, Evaluator, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit, folder, is_recipe,
 };
+use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::recipe::Contents;
 
+use super::grid::Only;
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
 
@@ -58,6 +61,8 @@ pub(super) struct Options {
     /// Print errors only
     #[arg(short, long)]
     pub(super) quiet: bool,
+    #[command(flatten)]
+    only: Only,
     #[command(flatten)]
     numbers: Numbers,
 }
@@ -116,17 +121,35 @@ impl Options {
             problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
         }
         let mut opened = Vec::new();
+        let mut grids = 0;
         for name in models {
-            match ModelSource::open(name, &self.numbers.plan_options()) {
+            match self.model(name, &mut grids) {
                 Ok(model) => opened.push(model),
                 Err(Error::Input(found)) => problems.extend(found),
                 Err(other) => return Err(other),
             }
         }
+        if grids == 0 && !problems.has_errors() {
+            problems.extend(self.only.refuse().err().unwrap_or_default());
+        }
         if problems.has_errors() {
             return Err(problems.into());
         }
         Ok(Inputs { models: opened, texts, pairs: pairs_read })
+    }
+
+    /// A checkpoint, a recipe, or the member of a grid that was asked for, which is called by its own name.
+    fn model(&self, name: &str, grids: &mut usize) -> Result<ModelSource, Error> {
+        let options = self.numbers.plan_options();
+        if is_recipe(name)
+            && let Contents::Grid(grid) = Contents::from_file(Path::new(name))?
+        {
+            *grids += 1;
+            let member = self.only.single(&grid)?;
+            let plan = Plan::from_reading(member.reading.clone(), &options)?;
+            return Ok(ModelSource::planned(&member.name, plan)?);
+        }
+        ModelSource::open(name, &options)
     }
 
     fn texts(&self, split: Option<Split>) -> Result<Vec<Text>, Problems> {

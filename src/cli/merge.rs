@@ -8,11 +8,11 @@ use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Options};
 use growmerge::plan::{Plan, Stage};
 use growmerge::problem::{Error, ExecError, Problem};
-use growmerge::recipe::Reading;
+use growmerge::recipe::Contents;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
 use super::{
-    Outcome, plan,
+    Outcome, grid, plan,
     progress::{Measure, Progress},
     size,
 };
@@ -20,19 +20,22 @@ use super::{
 /// Merge checkpoints as a recipe says
 ///
 /// Takes mergekit's YAML. The output folder is complete when growmerge.json is in it; after an
-/// interruption of any kind, the same command with --resume continues.
+/// interruption of any kind, the same command with --resume continues. Of a grid (a recipe with a
+/// `matrix`), every member gets a folder in the output folder, and --resume skips those that are complete.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
     recipe: PathBuf,
     /// Output folder; must be new or empty
-    out: PathBuf,
+    pub(super) out: PathBuf,
+    #[command(flatten)]
+    pub(super) only: grid::Only,
     /// Continue an unfinished merge
     #[arg(long, conflicts_with = "overwrite")]
-    resume: bool,
+    pub(super) resume: bool,
     /// Replace the model that is in the output folder
     #[arg(long)]
-    overwrite: bool,
+    pub(super) overwrite: bool,
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -47,19 +50,20 @@ pub(super) struct Args {
     hash_inputs: bool,
     /// Write the model of this stage too, into OUT-STAGE; can be repeated
     #[arg(long, value_name = "STAGE")]
-    keep: Vec<String>,
+    pub(super) keep: Vec<String>,
     /// Print errors only
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Print the manifest's summary as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    options: plan::Options,
+    pub(super) options: plan::Options,
 }
 
 impl Args {
-    fn silent(&self) -> bool {
+    /// Whether nothing but the result, or nothing, is wanted.
+    pub(super) fn silent(&self) -> bool {
         self.quiet || self.json
     }
 }
@@ -73,7 +77,11 @@ enum SyncChoice {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let reading = Reading::from_file(&args.recipe)?;
+    let reading = match Contents::from_file(&args.recipe)? {
+        Contents::Recipe(reading) => reading,
+        Contents::Grid(grid) => return grid::merge(args, &grid),
+    };
+    args.only.refuse().map_err(Error::from)?;
     let plan = Plan::from_reading(reading, &args.options.plan_options()).map_err(Error::from)?;
     let stages = kept(args, &plan)?;
     if !args.silent() && !plan.warnings.is_empty() {
@@ -81,9 +89,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let cancel = cancel_on_signal()?;
     for stage in stages {
-        write(args, &stage.plan, &stage_folder(&args.out, &stage.name), &cancel)?;
+        tell(args, &stage.plan, &stage_folder(&args.out, &stage.name), &cancel)?;
     }
-    write(args, &plan, &args.out, &cancel)?;
+    tell(args, &plan, &args.out, &cancel)?;
     Ok(Outcome::Done)
 }
 
@@ -115,7 +123,58 @@ fn stage_folder(out: &Path, stage: &str) -> PathBuf {
 }
 
 /// Merges a plan into a folder, and says what was done.
-fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+fn tell(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+    match write(args, plan, out, cancel)? {
+        Merged::Before if args.silent() => Ok(()),
+        Merged::Before => {
+            eprintln!("{} is complete already", out.display());
+            Ok(())
+        }
+        Merged::Now(done) if args.json => super::print_json(&done.json(plan, out)),
+        Merged::Now(_) if args.quiet => Ok(()),
+        Merged::Now(done) => super::print(&done.describe(plan, out)),
+    }
+}
+
+/// How a merge ended well.
+pub(super) enum Merged {
+    Now(Done),
+    /// It was complete already.
+    Before,
+}
+
+/// What there is to tell of a merge.
+pub(super) struct Done {
+    /// Bytes of inputs, passes counted.
+    read: u64,
+    seconds: f64,
+}
+
+impl Done {
+    pub(super) fn json(&self, plan: &Plan, out: &Path) -> serde_json::Value {
+        serde_json::json!({
+            "out": out, "method": plan.method.name, "plan": plan.digest, "tensors": plan.jobs.len(),
+            "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": self.seconds,
+        })
+    }
+
+    pub(super) fn describe(&self, plan: &Plan, out: &Path) -> String {
+        let Self { read, seconds } = self;
+        format!(
+            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
+            plan.inputs.len(),
+            plan.method.name,
+            out.display(),
+            size::count(plan.parameters()),
+            size::show(*read),
+            size::show(plan.output_bytes()),
+            size::show(((read + plan.output_bytes()) as f64 / seconds) as u64),
+        )
+    }
+}
+
+/// Merges a plan into a folder.
+pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> Result<Merged, Error> {
     let started = Instant::now();
     let silent = args.silent();
     let existing = match (args.resume, args.overwrite) {
@@ -135,43 +194,20 @@ fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::R
     }
     let (draft, todo) = match Draft::open(plan, out, existing, sync)? {
         Opened::Draft(draft, todo) => (draft, todo),
-        Opened::Complete => {
-            if !silent {
-                eprintln!("{} is complete already", out.display());
-            }
-            return Ok(());
-        }
+        Opened::Complete => return Ok(Merged::Before),
     };
     if !silent && todo.len() < plan.jobs.len() {
         eprintln!("{} of {} tensors are there already", plan.jobs.len() - todo.len(), plan.jobs.len());
     }
-    let total = execute::total_bytes(plan, &todo);
+    let read = execute::total_bytes(plan, &todo);
     let progress = Progress::new(Measure::Bytes, silent);
     let options = Options { threads, cancel };
     let done = execute::run(&device, plan, &todo, &options, draft.as_ref(), &progress);
     progress.finish();
     done?;
     let hashes = args.hash_inputs.then(|| hash_inputs(plan)).transpose()?;
-    let manifest = draft.finish(hashes.as_ref())?;
-    let seconds = started.elapsed().as_secs_f64();
-    if args.json {
-        super::print_json(&serde_json::json!({
-            "out": out, "method": manifest.method, "plan": manifest.plan, "tensors": manifest.tensors.len(),
-            "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": seconds,
-        }))?;
-    } else if !args.quiet {
-        super::print(&format!(
-            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
-            plan.inputs.len(),
-            plan.method.name,
-            out.display(),
-            size::count(plan.parameters()),
-            size::show(total),
-            size::show(plan.output_bytes()),
-            size::show(((total + plan.output_bytes()) as f64 / seconds) as u64),
-        ))?;
-    }
-    Ok(())
+    draft.finish(hashes.as_ref())?;
+    Ok(Merged::Now(Done { read, seconds: started.elapsed().as_secs_f64() }))
 }
 
 /// Fewer threads, then smaller blocks, until the merge stays within `budget` bytes.
@@ -199,7 +235,7 @@ fn within(budget: u64, threads: usize, plan: &Plan) -> Result<(usize, Cpu), Exec
 }
 
 /// The first signal asks the merge to stop after the units in work; a second one ends the program.
-fn cancel_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn cancel_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     let cancel = Arc::new(AtomicBool::new(false));
     let seen = cancel.clone();
     ctrlc::set_handler(move || {

@@ -5,6 +5,7 @@ mod completions;
 mod eval;
 mod explain;
 mod extract_lora;
+mod grid;
 mod inspect;
 mod measuring;
 mod merge;
@@ -53,6 +54,8 @@ enum Command {
 enum Outcome {
     Done,
     CheckFailed,
+    /// What failed was told; the exit code of the worst.
+    Failed(u8),
 }
 
 pub(crate) fn main() -> ExitCode {
@@ -80,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::CheckFailed) => ExitCode::from(1),
+        Ok(Outcome::Failed(code)) => ExitCode::from(code),
         Err(error) => fail(&error),
     }
 }

@@ -1,26 +1,29 @@
 use std::path::PathBuf;
 
 use growmerge::plan::{Plan, PlanOptions};
-use growmerge::problem::Error;
-use growmerge::recipe::Reading;
+use growmerge::problem::{Error, Problems};
+use growmerge::recipe::Contents;
 
-use super::{Outcome, size};
+use super::{Outcome, grid, size};
 
 /// Resolve a recipe completely, without reading a weight
 ///
-/// Opens headers and configs only; lists every problem there is, or what a merge would do.
+/// Opens headers and configs only; lists every problem there is, or what a merge would do. Of a grid
+/// (a recipe with a `matrix`) it lists the members.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
     recipe: PathBuf,
+    #[command(flatten)]
+    pub(super) only: grid::Only,
     /// Show every output tensor with its sources and parameters
     #[arg(long)]
     tensors: bool,
     /// Print JSON; problems too
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
-    options: Options,
+    pub(super) options: Options,
 }
 
 /// Choices that decide the numbers of a merge.
@@ -74,18 +77,47 @@ impl Numbers {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let plan = Reading::from_file(&args.recipe)
-        .and_then(|reading| Ok(Plan::from_reading(reading, &args.options.plan_options())?));
-    let plan = match plan {
+    let result = match Contents::from_file(&args.recipe) {
+        Ok(Contents::Grid(grid)) => grid::plan(args, &grid),
+        Ok(Contents::Recipe(reading)) => args.only.refuse().map_err(Error::from).and_then(|()| {
+            Ok(Shown::Plan(Box::new(Plan::from_reading(reading, &args.options.plan_options())?)))
+        }),
+        Err(error) => Err(error),
+    };
+    let shown = match result {
         Err(Error::Input(problems)) if args.json => {
             super::print_json(&serde_json::json!({ "problems": problems }))?;
             return Err(Error::Input(problems).into());
         }
         other => other?,
     };
+    match shown {
+        Shown::Plan(plan) => show(args, &plan)?,
+        Shown::Grid { json, .. } if args.json => super::print_json(&json)?,
+        Shown::Grid { text, warnings, .. } => {
+            super::print(&text)?;
+            if !warnings.is_empty() {
+                eprintln!("{warnings}");
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// What there is to see.
+pub(super) enum Shown {
+    Plan(Box<Plan>),
+    /// Of a grid.
+    Grid {
+        text: String,
+        json: serde_json::Value,
+        warnings: Problems,
+    },
+}
+
+fn show(args: &Args, plan: &Plan) -> anyhow::Result<()> {
     if args.json {
-        super::print_json(&plan.summary(args.tensors))?;
-        return Ok(Outcome::Done);
+        return super::print_json(&plan.summary(args.tensors));
     }
     super::print(&plan.describe())?;
     if args.tensors {
@@ -94,5 +126,5 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
-    Ok(Outcome::Done)
+    Ok(())
 }

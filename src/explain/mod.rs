@@ -1,7 +1,6 @@
 //! What a recipe says of every layer and tensor: the value of each parameter, who set it, and which layers
 //! of which models a layer is made of. All of it is read off a [`Plan`]; no weight is looked at.
 
-mod glob;
 mod html;
 mod json;
 mod layers;

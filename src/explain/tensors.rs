@@ -1,7 +1,8 @@
 //! Single tensors: every value of each.
 
 use super::tables::NONE;
-use super::{Explanation, Tensor, glob, words};
+use super::{Explanation, Tensor, words};
+use crate::glob;
 use crate::problem::{Problem, Problems};
 use crate::report::Table;
 

@@ -48,14 +48,6 @@ impl Reading {
     pub(super) fn nothing(problems: Problems) -> Self {
         Self { book: None, methods: Vec::new(), models: Vec::new(), problems }
     }
-
-    /// Reads a recipe's text; `file` is used in messages only.
-    pub fn parse(file: &str, text: &str) -> Self {
-        match node::parse(file, text) {
-            Ok(documents) => read(file, text, &documents),
-            Err(problems) => Self::nothing(problems),
-        }
-    }
 }
 
 /// A document, and the documents that it names.

@@ -23,6 +23,10 @@ pub enum Level {
     Token,
     /// In a token's source that is written as a mapping.
     Row,
+    /// In `matrix`, beside its axes.
+    Matrix,
+    /// In an axis that is made of subsets.
+    Subsets,
 }
 
 /// What becomes of a key.
@@ -34,6 +38,8 @@ pub enum Status {
     NoEffect,
     /// mergekit has it, growmerge does not yet: refused by name.
     Later,
+    /// Has a meaning in a recipe with a `matrix`, and is gone when that is expanded.
+    Grid,
 }
 
 /// One key.
@@ -53,8 +59,8 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
     Key { level, name, status, doc }
 }
 
-use Level::{Grow, Model, Recipe, Reference, Row, Rule, Slice, Source, Token, Tokenizer};
-use Status::{Later, NoEffect, Supported};
+use Level::{Grow, Matrix, Model, Recipe, Reference, Row, Rule, Slice, Source, Subsets, Token, Tokenizer};
+use Status::{Grid, Later, NoEffect, Supported};
 
 /// All keys.
 pub static KEYS: &[Key] = &[
@@ -72,6 +78,7 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "out_dtype", Supported, "element type of the output, over `dtype`"),
     key(Recipe, "name", Supported, "a name for the merged model, used in its card"),
     key(Recipe, "non_finite", Supported, "refuse (default) or allow NaN and infinity; not in mergekit"),
+    key(Recipe, "matrix", Grid, "axes that make many recipes of this one; not in mergekit"),
     key(Recipe, "modules", Later, "several modules with assemblies of their own"),
     key(Recipe, "tokenizer", Supported, "whose vocabulary the output gets, and the rows of single tokens"),
     key(Recipe, "tokenizer_source", Supported, "whose vocabulary the output gets: union, base or a model"),
@@ -85,15 +92,18 @@ pub static KEYS: &[Key] = &[
     key(Model, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Model, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Model, "parameters", Supported, "parameters of this model"),
+    key(Model, "for", Grid, "one entry for each element, as in `language in languages`; with a matrix"),
     key(Slice, "sources", Supported, "what is merged into these layers"),
     key(Slice, "base_model", Supported, "a base for this slice only"),
     key(Slice, "parameters", Supported, "parameters for this slice"),
     key(Slice, "residual_weight", NoEffect, "read by mergekit and never used"),
+    key(Slice, "for", Grid, "one entry for each element, as in `language in languages`; with a matrix"),
     key(Source, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Source, "layer_range", Supported, "[first, end): layers of that model, counted from 0"),
     key(Source, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Source, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Source, "parameters", Supported, "parameters of this source"),
+    key(Source, "for", Grid, "one entry for each element, as in `language in languages`; with a matrix"),
     key(Reference, "model", Supported, "a local checkpoint: a folder or a safetensors file"),
     key(Reference, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Reference, "path", Supported, "a local path, with `revision`"),
@@ -137,6 +147,11 @@ pub static KEYS: &[Key] = &[
     key(Row, "token_id", Supported, "with model_token, the number of that row"),
     key(Rule, "filter", Supported, "part of a tensor name, or `*`; the first rule that matches decides"),
     key(Rule, "value", Supported, "a number, or numbers spread over the layers"),
+    key(Matrix, "exclude", Supported, "values of axes whose members are left out"),
+    key(Matrix, "include", Supported, "values of axes whose members get `set`, or are added"),
+    key(Subsets, "subsets", Supported, "a list: the axis has its subsets as values"),
+    key(Subsets, "at_least", Supported, "smallest number of members of a subset (default: 1)"),
+    key(Subsets, "at_most", Supported, "largest number of members of a subset (default: all)"),
 ];
 
 /// The keys of a level.

@@ -4,6 +4,9 @@
 //! right kind and that nothing is ignored in silence. What the words mean is decided by the plan.
 
 mod book;
+mod emit;
+mod file;
+mod grid;
 mod grow;
 mod keys;
 mod model;
@@ -16,19 +19,17 @@ mod setting;
 mod vocabulary;
 
 use std::ops::Range;
-use std::path::Path;
 
 pub use book::{Book, Reading};
+pub use file::Contents;
+pub use grid::{Grid, MAX_MEMBERS, Member};
 pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use reference::{AdapterRef, ModelRef, Named};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};
 
-use crate::problem::{Error, ExecError, Problem, Problems, Spot};
-
-/// Recipes are small; a larger file is something else.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::problem::{Problem, Problems, Spot};
 
 /// A recipe as written.
 #[derive(Clone, Debug)]
@@ -155,33 +156,6 @@ pub struct Located<T> {
     pub value: T,
     /// Its place.
     pub place: Place,
-}
-
-impl Reading {
-    /// Reads a recipe file; what is wrong with its contents is in the result.
-    ///
-    /// # Errors
-    /// [`Error::Input`] if it is no text file, [`Error::Exec`] if it cannot be read.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        let refuse = |what: &str| Err(Error::from(Problem::error(&name, what)));
-        let about = match std::fs::metadata(path) {
-            Ok(about) => about,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return refuse("no such recipe file"),
-            Err(e) => return Err(ExecError::io("read", path)(e).into()),
-        };
-        if about.is_dir() {
-            return Err(Problem::error(&name, "is a folder, not a recipe").hint("give the YAML file").into());
-        }
-        if about.len() > MAX_BYTES {
-            return refuse("is larger than 1 MiB, too large for a recipe");
-        }
-        let bytes = std::fs::read(path).map_err(ExecError::io("read", path))?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Self::parse(&name, &text)),
-            Err(_) => refuse("is not UTF-8 text"),
-        }
-    }
 }
 
 impl Recipe {

@@ -48,7 +48,8 @@ impl<'a> Reader<'a> {
 
     /// The place of something that is not there.
     pub(super) fn missing(&self, path: &str) -> Place {
-        Place { path: format!("{}{path}", self.document), spot: None }
+        let path = format!("{}{path}", self.document);
+        Place { path: path.trim_end_matches('.').to_owned(), spot: None }
     }
 
     pub(super) fn error(&mut self, path: &str, node: &Node, what: impl Into<String>) {
@@ -124,6 +125,9 @@ impl<'a> Reader<'a> {
             Some((Status::Supported, _)) => return,
             Some((Status::Later, _)) if null => return,
             Some((Status::NoEffect, why)) => place.warning(format!("`{name}` has no effect: {why}")),
+            Some((Status::Grid, _)) => place
+                .problem(format!("`{name}` has a meaning in a grid only"))
+                .hint("a grid is a recipe of one document with a `matrix:`"),
             Some((Status::Later, _)) => place
                 .problem(format!("`{name}` of mergekit is not supported yet"))
                 .hint("without it the result would be another model, so the recipe is refused"),
@@ -131,6 +135,10 @@ impl<'a> Reader<'a> {
                 place.problem(format!("`{name}` has no effect here")).hint(format!(
                     "it is a parameter: put it under `parameters:`, as in `parameters: {{{name}: …}}`"
                 ))
+            }
+            None if level == Level::Subsets => {
+                let known = keys::at(level).map(|k| k.name);
+                place.problem(format!("unknown key `{name}`")).did_you_mean(name, known)
             }
             None => {
                 let known = keys::at(level).map(|k| k.name);

@@ -1,7 +1,7 @@
 //! Patterns over names: `*` stands for any characters, `?` for one.
 
 /// Whether the whole name fits the pattern. Time grows with the product of the lengths at most.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     // The last star, and where in the name the part behind it began to be tried.
