@@ -28,6 +28,7 @@ pub fn recipe_schema() -> Schema {
             },
             "parameters": { "type": "object", "properties": parameters() },
             "model": object(Level::Model, &["model"]),
+            "module": either(object(Level::Module, &[]), &["models", "slices"]),
             "slice": object(Level::Slice, &["sources"]),
             "source": object(Level::Source, &["model", "layer_range"]),
             "token": object(Level::Token, &[]),
@@ -43,10 +44,16 @@ pub fn recipe_schema() -> Schema {
     {
         let mut whole: Map<String, Value> = top;
         whole.extend(recipe);
-        whole.insert("oneOf".into(), json!([{ "required": ["models"] }, { "required": ["slices"] }]));
-        schema = Schema::from(whole);
+        schema = Schema::try_from(either(Value::Object(whole), &["models", "slices", "modules"]))
+            .unwrap_or(schema);
     }
     schema
+}
+
+/// An object that has exactly one of these keys.
+fn either(mut object: Value, keys: &[&str]) -> Value {
+    object["oneOf"] = keys.iter().map(|key| json!({ "required": [key] })).collect();
+    object
 }
 
 /// The keys of a level that have a meaning.
@@ -69,6 +76,9 @@ fn key_type(name: &str) -> Map<String, Value> {
         "merge_method" => json!({ "enum": METHODS.iter().map(|m| m.name).collect::<Vec<_>>() }),
         "models" => list("model"),
         "slices" => list("slice"),
+        "modules" => json!({
+            "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/$defs/module" }
+        }),
         "sources" => list("source"),
         "parameters" => json!({ "$ref": "#/$defs/parameters" }),
         "base_model" | "model" | "lora" => json!({ "$ref": "#/$defs/reference" }),

@@ -7,6 +7,8 @@ pub enum Level {
     Recipe,
     /// In an entry of `models`.
     Model,
+    /// In an entry of `modules`.
+    Module,
     /// In an entry of `slices`.
     Slice,
     /// In an entry of a slice's `sources`.
@@ -53,8 +55,8 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
     Key { level, name, status, doc }
 }
 
-use Level::{Grow, Model, Recipe, Reference, Row, Rule, Slice, Source, Token, Tokenizer};
-use Status::{Later, NoEffect, Supported};
+use Level::{Grow, Model, Module, Recipe, Reference, Row, Rule, Slice, Source, Token, Tokenizer};
+use Status::{NoEffect, Supported};
 
 /// All keys.
 pub static KEYS: &[Key] = &[
@@ -72,7 +74,12 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "out_dtype", Supported, "element type of the output, over `dtype`"),
     key(Recipe, "name", Supported, "a name for the merged model, used in its card"),
     key(Recipe, "non_finite", Supported, "refuse (default) or allow NaN and infinity; not in mergekit"),
-    key(Recipe, "modules", Later, "several modules with assemblies of their own"),
+    key(
+        Recipe,
+        "modules",
+        Supported,
+        "parts of a model, as encoder and decoder, each put together by itself",
+    ),
     key(Recipe, "tokenizer", Supported, "whose vocabulary the output gets, and the rows of single tokens"),
     key(Recipe, "tokenizer_source", Supported, "whose vocabulary the output gets: union, base or a model"),
     key(
@@ -85,6 +92,9 @@ pub static KEYS: &[Key] = &[
     key(Model, "grow", Supported, "widen this model by HyperCloning while it is read; not in mergekit"),
     key(Model, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Model, "parameters", Supported, "parameters of this model"),
+    key(Module, "models", Supported, "whole modules that are merged over each other"),
+    key(Module, "slices", Supported, "the module's layers put together from layers of models"),
+    key(Module, "parameters", Supported, "parameters for this module"),
     key(Slice, "sources", Supported, "what is merged into these layers"),
     key(Slice, "base_model", Supported, "a base for this slice only"),
     key(Slice, "parameters", Supported, "parameters for this slice"),
