@@ -28,6 +28,7 @@ pub fn recipe_schema() -> Schema {
             },
             "parameters": { "type": "object", "properties": parameters() },
             "model": object(Level::Model, &["model"]),
+            "module": either(object(Level::Module, &[]), &["models", "slices"]),
             "slice": object(Level::Slice, &["sources"]),
             "source": object(Level::Source, &["model", "layer_range"]),
             "token": object(Level::Token, &[]),
@@ -70,12 +71,18 @@ pub fn recipe_schema() -> Schema {
             "then".into(),
             json!({
                 "required": ["merge_method"],
-                "oneOf": [{ "required": ["models"] }, { "required": ["slices"] }]
+                "oneOf": [{ "required": ["models"] }, { "required": ["slices"] }, { "required": ["modules"] }]
             }),
         );
         schema = Schema::from(whole);
     }
     schema
+}
+
+/// An object that has exactly one of these keys.
+fn either(mut object: Value, keys: &[&str]) -> Value {
+    object["oneOf"] = keys.iter().map(|key| json!({ "required": [key] })).collect();
+    object
 }
 
 /// The keys of a level that have a meaning.
@@ -99,6 +106,9 @@ fn key_type(name: &str) -> Map<String, Value> {
         "merge_method" => json!({ "enum": METHODS.iter().map(|m| m.name).collect::<Vec<_>>() }),
         "models" => list("model"),
         "slices" => list("slice"),
+        "modules" => json!({
+            "type": "object", "minProperties": 1, "additionalProperties": { "$ref": "#/$defs/module" }
+        }),
         "sources" => list("source"),
         "parameters" => json!({ "$ref": "#/$defs/parameters" }),
         "base_model" | "model" | "lora" => json!({ "$ref": "#/$defs/reference" }),

@@ -54,6 +54,7 @@ fn essence(recipe: &Recipe) -> String {
                 let _ = writeln!(text, "{:?} {:?}", entry.model.value, settings(&entry.parameters));
             }
         }
+        Assembly::Modules(_) => panic!("no grid of the tests has modules"),
         Assembly::Slices(slices) => {
             for source in slices.iter().flat_map(|s| &s.sources) {
                 let _ = writeln!(
@@ -300,9 +301,9 @@ fn members_are_those_of_plain_loops() {
         let least = 1 + below(n);
         let most = least + below(n - least + 1);
         let (excluded, other) = (below(a), below(b));
-        let mut text = format!(
-            "merge_method: linear\nmodels: [{{model: x}}, {{for: 'm in s', model: '{{a}}{{m}}{{b.f}}'}}]\nname: 'a{{a}}_{{s}}_{{b}}'\nmatrix:\n"
-        );
+        let mut text = "merge_method: linear\nmodels: [{model: x}, {for: 'm in s', model: '{a}{m}{b.f}'}]\n\
+            name: 'a{a}_{s}_{b}'\nmatrix:\n"
+            .to_owned();
         let _ = writeln!(text, "  a: {:?}", (0..a).collect::<Vec<_>>());
         let things: Vec<String> = (0..n).map(|i| format!("t{i}")).collect();
         let _ =

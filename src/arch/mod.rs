@@ -1,13 +1,15 @@
 //! What tensor names mean: role, and place in the model.
 //!
 //! Names and layers are read off the tensors themselves, so a model of any architecture can be merged;
-//! a family file (`*.yaml` beside this one) only adds roles, ties, aliases and optional tensors.
+//! lists of parts of names (`generic.yaml`, and one file for each family that needs more) only add roles, ties,
+//! aliases, optional tensors and the names of modules.
 
 mod family;
-
-use std::collections::BTreeMap;
+mod module;
 
 pub use family::Family;
+use module::ModuleWords;
+pub use module::{Module, Modules, Tower, towers};
 
 /// What a tensor does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -25,12 +27,16 @@ pub enum Role {
     Key,
     /// Attention values.
     Value,
+    /// Queries, keys and values in one matrix.
+    Qkv,
     /// Attention output.
     AttnOut,
     /// Gate of a gated MLP.
     Gate,
     /// First projection of an MLP.
     Up,
+    /// Gate and first projection in one matrix.
+    GateUp,
     /// Last projection of an MLP.
     Down,
     /// Expert choice.
@@ -62,29 +68,23 @@ pub struct Located {
     pub layer_name: Option<(String, usize, String)>,
 }
 
-/// Splits a name at its first `.<number>.`.
+/// Splits a name at its first `.<number>.`. A numbered weight is no layer: `mlp.0.weight` is one of a list.
 fn split_layer(name: &str) -> Option<(String, usize, String)> {
     let mut start = 0;
     for part in name.split('.') {
         let end = start + part.len();
         if start > 0 && end < name.len() && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) {
+            let suffix = &name[end..];
+            if suffix.starts_with(".weight") || suffix.starts_with(".bias") {
+                return None;
+            }
             // Numbers are written back the same way, so `01` would not survive.
             let layer = part.parse().ok().filter(|n: &usize| n.to_string() == part)?;
-            return Some((name[..start].to_owned(), layer, name[end..].to_owned()));
+            return Some((name[..start].to_owned(), layer, suffix.to_owned()));
         }
         start = end + 1;
     }
     None
-}
-
-/// Number of layers: of the prefix with the most of them.
-pub fn layer_count<'a>(names: impl Iterator<Item = &'a str>) -> usize {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for (prefix, layer, _) in names.filter_map(split_layer) {
-        let count = counts.entry(prefix).or_default();
-        *count = (*count).max(layer + 1);
-    }
-    counts.into_values().max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -101,15 +101,18 @@ mod tests {
         let expert = "model.layers.3.block_sparse_moe.experts.7.w1.weight";
         assert_eq!(split(expert).unwrap(), "model.layers.|3|.block_sparse_moe.experts.7.w1.weight");
         assert_eq!(split("h.0.attn").unwrap(), "h.|0|.attn");
-        for loose in ["model.norm.weight", "lm_head.weight", "layers.1", "3.weight", "a.01.b", ""] {
+        for loose in
+            ["model.norm.weight", "lm_head.weight", "layers.1", "3.weight", "a.01.b", "mlp.2.bias", ""]
+        {
             assert_eq!(split(loose), None, "{loose}");
         }
     }
 
     #[test]
-    fn layers_are_counted_in_the_longest_tower() {
+    fn layers_are_counted_in_each_tower() {
         let names = ["v.layers.1.w", "model.layers.0.w", "model.layers.29.w", "lm_head.weight"];
-        assert_eq!(layer_count(names.into_iter()), 30);
-        assert_eq!(layer_count(["w"].into_iter()), 0);
+        let counts = towers(&Family::of(None), names.into_iter());
+        assert_eq!(counts, [("model.layers.".to_owned(), 30), ("v.layers.".to_owned(), 2)].into());
+        assert!(towers(&Family::of(None), ["w"].into_iter()).is_empty());
     }
 }

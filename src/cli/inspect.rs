@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use growmerge::arch::{Family, Position, layer_count};
+use growmerge::arch::{Family, Modules, Position, Role};
 use growmerge::checkpoint::Checkpoint;
 use growmerge::problem::Error;
 use serde_json::json;
@@ -26,13 +26,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let family = Family::of(model_type);
     let known = model_type.is_some_and(|t| Family::known().any(|k| k == t));
     let tensors = checkpoint.tensors();
-    let layers = layer_count(tensors.iter().map(|t| t.name.as_str()));
+    let modules = Modules::of(&family, tensors.iter().map(|t| t.name.as_str()));
+    let towers: Vec<(&str, usize)> =
+        modules.iter().filter_map(|m| Some((m.name.as_str(), m.tower.as_ref()?.layers))).collect();
+    let layers = towers.iter().map(|(_, layers)| *layers).max().unwrap_or(0);
+    let layers_text = match &towers[..] {
+        [] | [_] => layers.to_string(),
+        several => several.iter().map(|(name, n)| format!("{n} in {name}")).collect::<Vec<_>>().join(", "),
+    };
     let parameters: u64 = tensors.iter().map(|t| t.elements() as u64).sum();
     let bytes: u64 = tensors.iter().map(|t| t.range.end - t.range.start).sum();
-    let tied = tensors
-        .iter()
-        .find_map(|t| family.tied("lm_head.weight").filter(|embed| t.name == *embed))
-        .filter(|_| checkpoint.tensor("lm_head.weight").is_none());
+    let stored_head =
+        tensors.iter().any(|t| family.locate(&t.name).role == Role::Head && t.name.ends_with("weight"));
+    let tied = tensors.iter().map(|t| t.name.as_str()).find(|name| !stored_head && family.ties_head_to(name));
     let mut dtypes: BTreeMap<&str, u64> = BTreeMap::new();
     let mut roles: BTreeMap<String, (usize, u64)> = BTreeMap::new();
     for tensor in tensors {
@@ -58,6 +64,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             .collect();
         super::print_json(&json!({
             "model": args.model, "model_type": model_type, "roles_from_family": known, "layers": layers,
+            "modules": modules.iter().map(|m| json!({
+                "name": m.name, "layers": m.tower.as_ref().map_or(0, |t| t.layers),
+            })).collect::<Vec<_>>(),
             "parameters": parameters, "bytes": bytes, "files": checkpoint.files().len(),
             "tied_head": tied.is_some(), "dtypes": dtypes, "tensors": list,
         }))?;
@@ -71,12 +80,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let head = match tied {
         Some(embed) => format!("not stored; tied to {embed}"),
-        None if checkpoint.tensor("lm_head.weight").is_some() => "stored".into(),
+        None if stored_head => "stored".into(),
         None => "none found".into(),
     };
     let text = format!(
         "{}\n  model type  {family_text}\n  parameters  {} ({parameters})\n  tensors     {} in {} file{}, {}\n  \
-         layers      {layers}\n  types       {}\n  head        {head}\n\n",
+         layers      {layers_text}\n  types       {}\n  head        {head}\n\n",
         args.model,
         size::count(parameters),
         tensors.len(),

@@ -30,6 +30,7 @@ pub(super) fn origin(origin: SetBy) -> String {
         SetBy::Default => return "default".into(),
         SetBy::Model { line } => (line, ", of the model"),
         SetBy::Slice { line } => (line, ", of the slice"),
+        SetBy::Module { line } => (line, ", of the module"),
         SetBy::Recipe { line } => (line, ""),
     };
     format!("line {line}{level}")

@@ -27,7 +27,8 @@ impl<'a> Builder<'a> {
         if !self.comparable(&name, &present) {
             return;
         }
-        let Some(Inputs { models, base }) = self.roles(&name, segment, present) else { return };
+        let buffer = self.anatomy.family.is_optional(&name);
+        let Some(Inputs { models, base }) = self.roles(&name, segment, present, buffer) else { return };
         let Some(reference) = base.or_else(|| models.first().map(|(_, s)| *s)) else { return };
         let (global, per_model, lookup) = self.parameters(&name, t, segment, &models);
         let info = reference.info(self.inputs);
@@ -74,7 +75,15 @@ impl<'a> Builder<'a> {
     }
 
     /// Sorts the inputs into models and base, in the order in which the method sees them.
-    fn roles(&mut self, name: &str, segment: &Segment<'_>, present: Vec<(usize, Source)>) -> Option<Inputs> {
+    ///
+    /// Of a buffer, which is computed anyway, the first model's will do where the base has none.
+    fn roles(
+        &mut self,
+        name: &str,
+        segment: &Segment<'_>,
+        present: Vec<(usize, Source)>,
+        buffer: bool,
+    ) -> Option<Inputs> {
         let is_base = |source: &Source| Some(source.input) == segment.base;
         let mut models = present;
         let mut base = None;
@@ -85,7 +94,9 @@ impl<'a> Builder<'a> {
             Base::Optional | Base::Reference => {
                 base = models.iter().find(|(_, s)| is_base(s)).map(|(_, s)| *s);
                 models.retain(|(_, s)| !is_base(s));
-                if base.is_none() {
+                if base.is_none() && buffer {
+                    models.truncate(1);
+                } else if base.is_none() {
                     self.listed.absent.push(Problem::error(name, "missing in the base model"));
                     return None;
                 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Listed};
 use super::companions::Tokenizing;
+use super::layers::Anatomy;
 use super::params::{self, Missing};
-use super::segment::{self, Numbering};
+use super::segment::Assembler;
 use super::{
-    Change, Input, Job, Layout, LeftOut, Library, Plan, PlanOptions, Source, Work, companions, config,
-    digest, vocabulary,
+    Change, Input, Job, Layout, Library, Plan, PlanOptions, Work, companions, config, digest, vocabulary,
 };
 use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
@@ -33,33 +33,36 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     let dtype = output_dtype(recipe, options, &mut problems);
     let inputs = open(recipe.models().into_iter(), library, &mut problems);
     let Some(method) = method else { return Err(problems) };
-    let (segments, numbering) = segment::segments(recipe, method, &inputs, &mut problems);
+    let donor = donor(recipe);
+    let anatomy = inputs.get(donor).and_then(Option::as_ref).map(Anatomy::of);
+    let assembler = Assembler { recipe, method, inputs: &inputs, anatomy: anatomy.as_ref() };
+    let parts = assembler.parts(&mut problems);
     // Shapes and names can only be compared between inputs that are there.
     let all_open = inputs.iter().all(Option::is_some);
     let inputs: Vec<Input> = inputs.into_iter().flatten().collect();
-    if !all_open || problems.has_errors() {
+    let Some(anatomy) = anatomy.filter(|_| all_open && !problems.has_errors()) else {
         return Err(problems);
-    }
+    };
     let base =
         recipe.base_model.as_ref().and_then(|b| recipe.models().iter().position(|m| m.value == b.value));
-    let donor = base.or_else(|| segments.first()?.sources.first().map(|s| s.input)).unwrap_or(0);
     let (inputs, vocabulary) = vocabulary::align(recipe, inputs, donor, &mut problems);
     let mut builder = Builder {
         recipe,
         method,
         inputs: &inputs,
-        family: segment::family(&inputs[donor]),
+        donor,
+        anatomy: &anatomy,
         dtype,
         seed: options.seed,
-        numbering,
         jobs: Vec::new(),
         used: BTreeSet::new(),
         missing: Missing::default(),
         invalid: BTreeMap::new(),
         listed: Listed::default(),
     };
-    builder.jobs(&segments);
-    let (jobs, used) = builder.finish(&mut problems);
+    parts.iter().for_each(|part| builder.jobs(part));
+    let left_out = builder.left_out(&parts);
+    let jobs = builder.finish(&mut problems);
     config::compare(&inputs, donor, vocabulary.as_ref(), &mut problems);
     if inputs.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);
@@ -78,10 +81,8 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         Some(vocabulary) => vocabulary.config.as_ref(),
         None => inputs[donor].config(),
     };
-    let mut config =
-        config::config(donor_config, &jobs, (numbering == Numbering::Anew).then_some(segments.as_slice()));
+    let mut config = config::config(donor_config, &inputs, &jobs, &parts, &mut problems);
     config::untie(&mut config, &inputs, &jobs);
-    let left_out = left_out(&inputs, &used);
     let stamp = digest::stamp(&inputs);
     tracing::info!(method = method.name, tensors = jobs.len(), shards = layout.shards.len(), "planned");
     let digest = digest::digest(method, &inputs, &jobs, &layout, options.seed, recipe.non_finite);
@@ -105,6 +106,15 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         digest,
         stamp,
     })
+}
+
+/// The model that gives config, tokenizer and the names of tensors: the base, else the first that has a part in
+/// every module.
+fn donor(recipe: &Recipe) -> usize {
+    let models = recipe.models();
+    let is_base = |m: &&Located<ModelRef>| recipe.base_model.as_ref().is_some_and(|b| b.value == m.value);
+    let everywhere = |m: &&Located<ModelRef>| recipe.assembly.every_part_has(&m.value);
+    models.iter().position(is_base).or_else(|| models.iter().position(everywhere)).unwrap_or(0)
 }
 
 fn find_method(method: &Located<String>, problems: &mut Problems) -> Option<&'static Method> {
@@ -198,28 +208,4 @@ fn warn_of_f64(jobs: &[Job], inputs: &[Input], problems: &mut Problems) {
             format!("{count} tensors are stored as float64 but merged in float32"),
         ));
     }
-}
-
-/// Every tensor that no job reads. Of `models:` there is none but duplicates of a tie or an alias.
-fn left_out(inputs: &[Input], used: &BTreeSet<Source>) -> Vec<LeftOut> {
-    let mut list = Vec::new();
-    for (i, input) in inputs.iter().enumerate() {
-        for (tensor, info) in input.tensors().iter().enumerate() {
-            if !used.contains(&Source { input: i, tensor }) {
-                let why = if segment::family(input).locate(&info.name).layer_name.is_some() {
-                    "its layer is in no slice"
-                } else if info.dtype.is_mergeable() {
-                    "taken from another model"
-                } else {
-                    "integers are copied from one model"
-                };
-                list.push(LeftOut { model: input.name().into(), tensor: info.name.clone(), why: why.into() });
-            }
-        }
-        for dropped in input.dropped() {
-            let (tensor, why) = (dropped.tensor.clone(), dropped.why.clone());
-            list.push(LeftOut { model: input.name().into(), tensor, why });
-        }
-    }
-    list
 }

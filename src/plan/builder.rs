@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::layers::Anatomy;
 use super::params::Missing;
-use super::segment::Numbering;
 use super::{Input, Job, Source};
-use crate::arch::Family;
 use crate::checkpoint::DType;
 use crate::method::{Invalid, Method};
 use crate::problem::{Problem, Problems};
@@ -19,10 +18,11 @@ pub(super) struct Builder<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static Method,
     pub(super) inputs: &'a [Input],
-    pub(super) family: Family,
+    /// Position in `inputs` of the model after which tensors are named.
+    pub(super) donor: usize,
+    pub(super) anatomy: &'a Anatomy,
     pub(super) dtype: Option<DType>,
     pub(super) seed: u64,
-    pub(super) numbering: Numbering,
     pub(super) jobs: Vec<Job>,
     pub(super) used: BTreeSet<Source>,
     pub(super) missing: Missing,
@@ -32,8 +32,8 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    /// Reports what was found; the jobs, sorted by name, and the input tensors that they read.
-    pub(super) fn finish(self, problems: &mut Problems) -> (Vec<Job>, BTreeSet<Source>) {
+    /// Reports what was found; the jobs, sorted by name.
+    pub(super) fn finish(self, problems: &mut Problems) -> Vec<Job> {
         self.listed.report(problems);
         self.missing.report(self.recipe, problems);
         for (Invalid { what, hint }, (tensor, count)) in self.invalid {
@@ -51,7 +51,7 @@ impl Builder<'_> {
         }
         let mut jobs = self.jobs;
         jobs.sort_by(|a, b| a.name.cmp(&b.name));
-        (jobs, self.used)
+        jobs
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::segment::Segment;
-use super::{Input, Job};
+use super::segment::{Numbering, Part};
+use super::{Input, Job, depth};
 use crate::problem::{Problem, Problems};
 use crate::vocabulary::Vocabulary;
 
@@ -29,11 +29,14 @@ const TIE: &str = "tie_word_embeddings";
 /// The head's name.
 const HEAD: &str = "lm_head.weight";
 
-/// Where configs keep the number of layers.
-const LAYER_COUNT: &[&str] = &["num_hidden_layers", "num_layers", "n_layer", "n_layers"];
-
 /// The donor's config with the dtype and, for slices, the layers of the output.
-pub(super) fn config(donor: Option<&Value>, jobs: &[Job], slices: Option<&[Segment<'_>]>) -> Option<Value> {
+pub(super) fn config(
+    donor: Option<&Value>,
+    inputs: &[Input],
+    jobs: &[Job],
+    parts: &[Part<'_>],
+    problems: &mut Problems,
+) -> Option<Value> {
     let mut config = donor?.clone();
     let floats = jobs.iter().map(|j| j.dtype).filter(|d| d.is_mergeable());
     // The type of most elements is what loaders ask for.
@@ -48,28 +51,17 @@ pub(super) fn config(donor: Option<&Value>, jobs: &[Job], slices: Option<&[Segme
             map.insert("dtype".into(), json!(dtype.torch_name()));
         }
     }
-    if let Some(slices) = slices {
-        set_layers(&mut config, slices);
+    if parts.iter().any(|p| p.numbering == Numbering::Anew) {
+        parts.iter().for_each(|part| depth::keep(&mut config, &part.module));
+    }
+    for part in parts.iter().filter(|p| p.numbering == Numbering::Anew) {
+        let first_sources = part.segments.iter().filter_map(|s| s.sources.first());
+        let layers = first_sources.flat_map(|s| s.layers.clone().map(|layer| (s.input, layer)));
+        let layers: Vec<_> =
+            layers.map(|(input, layer)| depth::From { config: inputs[input].config(), layer }).collect();
+        depth::set(&mut config, &part.module, &layers, problems);
     }
     Some(config)
-}
-
-/// Layer count and the list of layer kinds, at the top or in `text_config`.
-fn set_layers(config: &mut Value, slices: &[Segment<'_>]) {
-    let layers: Vec<usize> =
-        slices.iter().filter_map(|s| s.sources.first()).flat_map(|s| s.layers.clone()).collect();
-    let nested = config.get("text_config").is_some_and(|t| LAYER_COUNT.iter().any(|k| t.get(k).is_some()));
-    let Some(map) =
-        (if nested { config.get_mut("text_config") } else { Some(config) }).and_then(Value::as_object_mut)
-    else {
-        return;
-    };
-    let key = LAYER_COUNT.iter().find(|k| map.contains_key(**k)).unwrap_or(&LAYER_COUNT[0]);
-    map.insert((*key).into(), json!(layers.len()));
-    if let Some(Value::Array(kinds)) = map.get("layer_types") {
-        let kinds: Vec<Value> = layers.iter().filter_map(|l| kinds.get(*l).cloned()).collect();
-        map.insert("layer_types".into(), Value::Array(kinds));
-    }
 }
 
 /// Whether a model says that its head is its embedding.
@@ -108,6 +100,7 @@ pub(super) fn compare(
     };
     for (i, input) in inputs.iter().enumerate() {
         let Some(config) = input.config().filter(|_| i != donor) else { continue };
+        let (reference, config) = (text_config(reference, config), text_config(config, reference));
         for key in MEANING.iter().filter(|key| vocabulary.is_none() || !key.ends_with("_token_id")) {
             // Without a factor, logits are not divided.
             let none = (*key == "lm_head_normalization_factor").then(|| json!(1.0));
@@ -133,4 +126,10 @@ pub(super) fn compare(
             }
         }
     }
+}
+
+/// What a config says of its language model, where the other is that of a language model alone.
+fn text_config<'v>(config: &'v Value, other: &Value) -> &'v Value {
+    let text = config.get("text_config").filter(|text| text.is_object());
+    text.filter(|_| other.get("text_config").is_none()).unwrap_or(config)
 }

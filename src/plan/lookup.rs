@@ -16,6 +16,11 @@ pub enum SetBy {
         /// Its line.
         line: usize,
     },
+    /// The module.
+    Module {
+        /// Its line.
+        line: usize,
+    },
     /// The top of the recipe.
     Recipe {
         /// Its line.

@@ -36,12 +36,23 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
         }
     };
     level(&recipe.parameters, false);
-    match &recipe.assembly {
+    assembly(&recipe.assembly, &mut level);
+}
+
+/// Calls `level` with all parameters below, and whether they are those of one model.
+fn assembly(words: &Assembly, level: &mut dyn FnMut(&Settings, bool)) {
+    match words {
         Assembly::Models(entries) => entries.iter().for_each(|e| level(&e.parameters, true)),
         Assembly::Slices(slices) => {
             for slice in slices {
                 level(&slice.parameters, false);
                 slice.sources.iter().for_each(|s| level(&s.parameters, true));
+            }
+        }
+        Assembly::Modules(modules) => {
+            for module in modules {
+                level(&module.parameters, false);
+                assembly(&module.assembly, level);
             }
         }
     }
@@ -167,7 +178,7 @@ pub(super) struct Position<'a> {
     pub(super) tensor: &'a str,
 }
 
-/// Global parameters for one tensor: the slice's, then the recipe's, then the default.
+/// Global parameters for one tensor: the slice's, the module's, the recipe's, the default.
 pub(super) fn global(
     recipe: &Recipe,
     method: &Method,
@@ -175,11 +186,15 @@ pub(super) fn global(
     at: &Position<'_>,
     missing: &mut Missing,
 ) -> (Args, Provenance) {
-    let levels = [(segment.parameters, slice as Written), (Some(&recipe.parameters), top)];
+    let levels = [
+        (segment.parameters, slice as Written),
+        (segment.module_parameters, module),
+        (Some(&recipe.parameters), top),
+    ];
     resolve(method, Scope::Global, &levels, at.t, at.tensor, |param| missing.add(param, "", at.tensor))
 }
 
-/// Parameters of one model: its own, the slice's, the recipe's, the default. Filters are held against
+/// Parameters of one model: its own, the slice's, the module's, the recipe's, the default. Filters are held against
 /// the name of the model's own tensor.
 pub(super) fn per_model(
     recipe: &Recipe,
@@ -192,7 +207,12 @@ pub(super) fn per_model(
 ) -> (Args, Provenance) {
     let (model, input_tensor) = input;
     let own = segment.sources.get(source).and_then(|s| s.parameters);
-    let levels = [(own, entry as Written), (segment.parameters, slice), (Some(&recipe.parameters), top)];
+    let levels = [
+        (own, entry as Written),
+        (segment.parameters, slice),
+        (segment.module_parameters, module),
+        (Some(&recipe.parameters), top),
+    ];
     resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
 }
 
@@ -205,6 +225,10 @@ fn entry(line: usize) -> SetBy {
 
 fn slice(line: usize) -> SetBy {
     SetBy::Slice { line }
+}
+
+fn module(line: usize) -> SetBy {
+    SetBy::Module { line }
 }
 
 fn top(line: usize) -> SetBy {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::Builder;
-use super::segment::{Numbering, Segment};
+use super::names::says_untied;
+use super::segment::{Numbering, Part, Segment};
 use super::{Input, Source};
 use crate::arch::{Position as Depth, Role};
 use crate::problem::Problem;
@@ -19,28 +20,31 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Makes the jobs of all segments.
-    pub(super) fn jobs(&mut self, segments: &'a [Segment<'a>]) {
-        let (Some(first), Some(last)) = (segments.first(), segments.last()) else { return };
-        for (name, depth) in self.names(first) {
-            if depth == Depth::Before {
-                self.tensor(first, &name, &|_| name.clone(), 0.0);
+    /// Makes the jobs of a part.
+    pub(super) fn jobs(&mut self, part: &'a Part<'a>) {
+        let (Some(first), Some(last)) = (part.segments.first(), part.segments.last()) else { return };
+        let names = self.names(part);
+        for (name, depth) in &names {
+            let segment = match depth {
+                Depth::Before => first,
+                Depth::After => last,
+                Depth::Layer(_) => continue,
+            };
+            // What another slice's model has beside its layers is left out, and listed as such.
+            if segment.sources.iter().any(|s| self.look_up(&self.inputs[s.input], name).is_some()) {
+                self.tensor(segment, name, &|_| name.clone(), 0.0);
             }
         }
-        for (name, depth) in self.names(last) {
-            if depth == Depth::After {
-                self.tensor(last, &name, &|_| name.clone(), 0.0);
-            }
-        }
-        if self.numbering == Numbering::Kept {
-            return self.layers_as_named(first);
+        if part.numbering == Numbering::Kept {
+            return self.layers_as_named(first, &names);
         }
         let mut out_layer = 0;
-        for segment in segments {
+        for segment in &part.segments {
             let count = segment.sources.first().map_or(0, |s| s.layers.len());
+            let layers = self.layer_tensors(part, segment);
             for i in 0..count {
                 let t = if count > 1 { i as f64 / (count - 1) as f64 } else { 1.0 };
-                for (prefix, suffix) in self.layer_tensors(segment, i) {
+                for (prefix, suffix) in layers.get(&i).into_iter().flatten() {
                     let name = format!("{prefix}{}{suffix}", out_layer + i);
                     let of = |source: usize| {
                         let layer = segment.sources.get(source).map_or(0, |s| s.layers.start + i);
@@ -55,47 +59,72 @@ impl<'a> Builder<'a> {
 
     /// Layers of `models:`; a checkpoint with several towers has several counts. In raw files a number in a
     /// name need not be a layer, and there is no depth.
-    fn layers_as_named(&mut self, segment: &'a Segment<'a>) {
+    fn layers_as_named(&mut self, segment: &'a Segment<'a>, names: &BTreeMap<String, Depth>) {
         let raw = self.inputs.iter().all(Input::is_raw);
-        let names: Vec<(String, String, usize)> = self
-            .names(segment)
-            .into_keys()
+        let layers: Vec<(&String, String, usize)> = names
+            .keys()
             .filter_map(|name| {
-                let (prefix, layer, _) = self.family.locate(&name).layer_name?;
+                let (prefix, layer, _) = self.anatomy.family.locate(name).layer_name?;
                 Some((name, prefix, layer))
             })
             .collect();
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, prefix, layer) in &names {
+        for (_, prefix, layer) in &layers {
             let count = counts.entry(prefix).or_default();
             *count = (*count).max(layer + 1);
         }
-        for (name, prefix, layer) in &names {
+        for (name, prefix, layer) in &layers {
             let count = counts.get(prefix.as_str()).copied().unwrap_or(1);
             let t = match count {
                 _ if raw => 0.0,
                 0 | 1 => 1.0,
                 count => *layer as f64 / (count - 1) as f64,
             };
-            self.tensor(segment, name, &|_| name.clone(), t);
+            self.tensor(segment, name, &|_| (*name).clone(), t);
         }
     }
 
-    /// Every tensor name of a segment's models, with its place in the model.
-    fn names(&self, segment: &Segment<'_>) -> BTreeMap<String, Depth> {
-        let tensors = segment.sources.iter().flat_map(|s| self.inputs[s.input].tensors());
-        tensors.map(|t| (t.name.clone(), self.family.locate(&t.name).position)).collect()
+    /// Every tensor name of a part's models, with its place in the part. Layers that are not those of its tower are
+    /// not numbered anew, so they come after it.
+    fn names(&self, part: &Part<'_>) -> BTreeMap<String, Depth> {
+        let inputs: BTreeSet<usize> =
+            part.segments.iter().flat_map(|s| &s.sources).map(|source| source.input).collect();
+        let tower = part.module.tower.as_ref().map_or("", |t| t.prefix.as_str());
+        let mut names = BTreeMap::new();
+        for tensor in inputs.into_iter().flat_map(|i| self.inputs[i].tensors()) {
+            let name = self.canonical(&tensor.name);
+            if !self.in_part(part, &name) {
+                continue;
+            }
+            let located = self.anatomy.family.locate(&name);
+            let depth = match located.layer_name {
+                Some((prefix, ..)) if part.numbering == Numbering::Anew && prefix != tower => Depth::After,
+                _ => located.position,
+            };
+            names.insert(name, depth);
+        }
+        names
     }
 
-    /// Prefix and suffix around the layer number, of every tensor in the `i`-th layers of a segment.
-    fn layer_tensors(&self, segment: &Segment<'_>, i: usize) -> BTreeSet<(String, String)> {
-        let mut found = BTreeSet::new();
+    /// Prefix and suffix around the layer number, of every tensor in the layers of a segment.
+    fn layer_tensors(
+        &self,
+        part: &Part<'_>,
+        segment: &Segment<'_>,
+    ) -> BTreeMap<usize, BTreeSet<(String, String)>> {
+        let tower = part.module.tower.as_ref().map_or("", |t| t.prefix.as_str());
+        let mut found: BTreeMap<usize, BTreeSet<_>> = BTreeMap::new();
         for source in &segment.sources {
             for tensor in self.inputs[source.input].tensors() {
-                if let Some((prefix, layer, suffix)) = self.family.locate(&tensor.name).layer_name
-                    && layer == source.layers.start + i
+                // Of a longer model not every layer has a namesake in the one that names them.
+                let family = &self.anatomy.family;
+                let in_tower = |name: &str| family.locate(name).layer_name.filter(|l| l.0 == tower);
+                let located = in_tower(&tensor.name)
+                    .or_else(|| family.aliases(&tensor.name).iter().find_map(|alias| in_tower(alias)));
+                if let Some((prefix, layer, suffix)) = located
+                    && source.layers.contains(&layer)
                 {
-                    found.insert((prefix, suffix));
+                    found.entry(layer - source.layers.start).or_default().insert((prefix, suffix));
                 }
             }
         }
@@ -110,28 +139,27 @@ impl<'a> Builder<'a> {
             let input = &self.inputs[source.input];
             let found = self.look_up(input, &of(i));
             if found.is_none() {
-                absent.push(input.name());
+                absent.push(input);
             }
             tensors.push(found);
         }
-        if !absent.is_empty() && !self.family.is_optional(name) {
-            let who = absent.join(", ");
-            self.listed.absent.push(
-                Problem::error(name, format!("missing in {who}, present in other models")).hint(
-                    "every model needs every tensor; is a checkpoint incomplete, or of another architecture?",
-                ),
-            );
+        if !absent.is_empty() && !self.anatomy.family.is_optional(name) {
+            let who = absent.iter().map(|input| input.name()).collect::<Vec<_>>().join(", ");
+            let untied = self.is_head(name) && absent.iter().any(|input| says_untied(input));
+            let hint = match untied {
+                true => {
+                    "by its config.json the head is not tied to the embedding, so it must be stored; is the \
+                     checkpoint incomplete, or without a language model's head?"
+                }
+                false => {
+                    "every model needs every tensor; is a checkpoint incomplete, or of another architecture?"
+                }
+            };
+            let what = format!("missing in {who}, present in other models");
+            self.listed.absent.push(Problem::error(name, what).hint(hint));
             return;
         }
         self.job(Draft { name: name.to_owned(), t, segment, tensors });
-    }
-
-    /// A tensor by its name, by an alias, or by the tensor it is tied to.
-    fn look_up(&self, input: &Input, name: &str) -> Option<usize> {
-        let position = |name: &str| input.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
-        position(name)
-            .or_else(|| self.family.aliases(name).iter().find_map(|alias| position(alias)))
-            .or_else(|| self.family.tied(name).and_then(position))
     }
 
     /// Whether the inputs of a tensor agree in shape and can be merged.
@@ -142,7 +170,7 @@ impl<'a> Builder<'a> {
         if infos.iter().any(|(_, t)| t.shape != first.shape) {
             let list: Vec<String> =
                 infos.iter().map(|(model, t)| format!("{:?} in {model}", t.shape)).collect();
-            let role = self.family.locate(name).role;
+            let role = self.anatomy.family.locate(name).role;
             let of_tokens = matches!(role, Role::Embed | Role::Head);
             if of_tokens && self.recipe.vocabulary.is_some() {
                 return false; // What kept the rows from being brought to one vocabulary was said.

@@ -175,5 +175,5 @@ fn find(input: &Input, family: &Family, name: &str) -> Option<usize> {
     let position = |name: &str| input.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
     position(name)
         .or_else(|| family.aliases(name).iter().find_map(|alias| position(alias)))
-        .or_else(|| family.tied(name).and_then(position))
+        .or_else(|| family.tied(name).find_map(position))
 }

@@ -7,6 +7,8 @@ pub enum Level {
     Recipe,
     /// In an entry of `models`.
     Model,
+    /// In an entry of `modules`.
+    Module,
     /// In an entry of `slices`.
     Slice,
     /// In an entry of a slice's `sources`.
@@ -59,8 +61,10 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
     Key { level, name, status, doc }
 }
 
-use Level::{Grow, Matrix, Model, Recipe, Reference, Row, Rule, Slice, Source, Subsets, Token, Tokenizer};
-use Status::{Grid, Later, NoEffect, Supported};
+use Level::{
+    Grow, Matrix, Model, Module, Recipe, Reference, Row, Rule, Slice, Source, Subsets, Token, Tokenizer,
+};
+use Status::{Grid, NoEffect, Supported};
 
 /// All keys.
 pub static KEYS: &[Key] = &[
@@ -79,7 +83,12 @@ pub static KEYS: &[Key] = &[
     key(Recipe, "name", Supported, "a name for the merged model, used in its card"),
     key(Recipe, "non_finite", Supported, "refuse (default) or allow NaN and infinity; not in mergekit"),
     key(Recipe, "matrix", Grid, "axes that make many recipes of this one; not in mergekit"),
-    key(Recipe, "modules", Later, "several modules with assemblies of their own"),
+    key(
+        Recipe,
+        "modules",
+        Supported,
+        "parts of a model, as encoder and decoder, each put together by itself",
+    ),
     key(Recipe, "tokenizer", Supported, "whose vocabulary the output gets, and the rows of single tokens"),
     key(Recipe, "tokenizer_source", Supported, "whose vocabulary the output gets: union, base or a model"),
     key(
@@ -93,6 +102,9 @@ pub static KEYS: &[Key] = &[
     key(Model, "lora", Supported, "an adapter that is applied to this model while it is read"),
     key(Model, "parameters", Supported, "parameters of this model"),
     key(Model, "for", Grid, "one entry for each element, as in `language in languages`; with a matrix"),
+    key(Module, "models", Supported, "whole modules that are merged over each other"),
+    key(Module, "slices", Supported, "the module's layers put together from layers of models"),
+    key(Module, "parameters", Supported, "parameters for this module"),
     key(Slice, "sources", Supported, "what is merged into these layers"),
     key(Slice, "base_model", Supported, "a base for this slice only"),
     key(Slice, "parameters", Supported, "parameters for this slice"),

@@ -10,6 +10,7 @@ mod grid;
 mod grow;
 mod keys;
 mod model;
+mod module;
 mod node;
 mod parameters;
 mod read;
@@ -42,7 +43,7 @@ pub struct Recipe {
     pub method: Located<String>,
     /// `base_model`.
     pub base_model: Option<Located<ModelRef>>,
-    /// `models` or `slices`.
+    /// `models`, `slices` or `modules`.
     pub assembly: Assembly,
     /// Parameters for all models and layers.
     pub parameters: Settings,
@@ -69,6 +70,46 @@ pub enum Assembly {
     Models(Vec<ModelEntry>),
     /// `slices:`.
     Slices(Vec<OutputSlice>),
+    /// `modules:`; none of them has modules of its own.
+    Modules(Vec<ModuleEntry>),
+}
+
+impl Assembly {
+    /// Whether every module has a part of this model; without modules every model has one.
+    pub(crate) fn every_part_has(&self, model: &ModelRef) -> bool {
+        let has = |module: &ModuleEntry| {
+            let mut found = false;
+            module.assembly.visit(&mut |m| found |= m.value == *model);
+            found
+        };
+        match self {
+            Self::Models(_) | Self::Slices(_) => true,
+            Self::Modules(modules) => modules.iter().all(has),
+        }
+    }
+
+    /// Calls `visit` with every model, entries and sources before the bases of slices.
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a Located<ModelRef>)) {
+        match self {
+            Self::Models(entries) => entries.iter().for_each(|e| visit(&e.model)),
+            Self::Slices(slices) => {
+                slices.iter().flat_map(|s| &s.sources).for_each(|s| visit(&s.model));
+                slices.iter().filter_map(|s| s.base_model.as_ref()).for_each(visit);
+            }
+            Self::Modules(modules) => modules.iter().for_each(|m| m.assembly.visit(visit)),
+        }
+    }
+}
+
+/// One of `modules:`.
+#[derive(Clone, Debug)]
+pub struct ModuleEntry {
+    /// Its name, which must be one that the architecture has.
+    pub name: Located<String>,
+    /// `models` or `slices`.
+    pub assembly: Assembly,
+    /// Parameters for this module.
+    pub parameters: Settings,
 }
 
 /// One of `models:`.
@@ -184,13 +225,7 @@ impl Recipe {
                 found.push(model);
             }
         };
-        match &self.assembly {
-            Assembly::Models(entries) => entries.iter().for_each(|e| add(&e.model)),
-            Assembly::Slices(slices) => {
-                slices.iter().flat_map(|s| &s.sources).for_each(|s| add(&s.model));
-                slices.iter().filter_map(|s| s.base_model.as_ref()).for_each(&mut add);
-            }
-        }
+        self.assembly.visit(&mut add);
         self.base_model.iter().for_each(add);
         found
     }

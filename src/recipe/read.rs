@@ -46,37 +46,37 @@ impl Reader<'_> {
     }
 
     fn assembly(&mut self, entries: &Entries<'_>) -> Option<Assembly> {
-        if entries.given("modules").is_some() {
-            return None; // refused by name already
-        }
-        match (entries.given("models"), entries.given("slices")) {
-            (Some(models), Some(_)) => {
-                self.hinted(
-                    "models",
-                    models,
-                    "`models` and `slices` exclude each other",
-                    "whole models: `models`; layers put together: `slices`",
-                );
-                None
-            }
-            (None, None) => {
+        let forms = ["models", "slices", "modules"].into_iter().filter_map(|k| Some((k, entries.given(k)?)));
+        match forms.collect::<Vec<_>>()[..] {
+            [(form, node)] => self.form(form, node, form),
+            [] => {
                 let problem = self.missing("models").problem("neither `models` nor `slices` is given");
                 self.problems.push(problem);
                 None
             }
-            (Some(node), None) => {
-                let mut seen = BTreeSet::new();
-                let list = self.list(node, "models")?;
-                let entries = list.into_iter().filter_map(|(n, path)| self.model_entry(n, &path, &mut seen));
-                Some(Assembly::Models(entries.collect()))
-            }
-            (None, Some(node)) => {
-                let list = self.list(node, "slices")?;
-                Some(Assembly::Slices(
-                    list.into_iter().filter_map(|(n, path)| self.slice(n, &path)).collect(),
-                ))
+            [(one, node), (other, _), ..] => {
+                self.hinted(
+                    one,
+                    node,
+                    format!("`{one}` and `{other}` exclude each other"),
+                    "whole models: `models`; layers put together: `slices`; an encoder and a decoder: `modules`",
+                );
+                None
             }
         }
+    }
+
+    /// What stands under `models`, `slices` or `modules`.
+    pub(super) fn form(&mut self, form: &str, node: &Node, path: &str) -> Option<Assembly> {
+        if form == "modules" {
+            return self.modules(node, path);
+        }
+        let list = self.list(node, path)?.into_iter();
+        if form == "slices" {
+            return Some(Assembly::Slices(list.filter_map(|(n, path)| self.slice(n, &path)).collect()));
+        }
+        let mut seen = BTreeSet::new();
+        Some(Assembly::Models(list.filter_map(|(n, path)| self.model_entry(n, &path, &mut seen)).collect()))
     }
 
     fn model_entry(&mut self, node: &Node, path: &str, seen: &mut BTreeSet<ModelRef>) -> Option<ModelEntry> {

@@ -172,7 +172,7 @@ impl Growth {
             Role::AttnOut => linear(hidden, wide, n, n, hidden),
             Role::Gate | Role::Up => linear(intermediate, hidden, m, n, intermediate),
             Role::Down => linear(hidden, intermediate, n, m, hidden),
-            Role::Router | Role::Other => None,
+            Role::Qkv | Role::GateUp | Role::Router | Role::Other => None,
         }
     }
 

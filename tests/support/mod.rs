@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
 pub mod decoders;
+pub mod lists;
 pub mod toy;
 
 use std::collections::BTreeMap;
