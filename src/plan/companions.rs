@@ -36,15 +36,26 @@ pub struct Companion {
     pub from: PathBuf,
 }
 
-/// The donor's files by well-known name, and the Python files that its configs' `auto_map` names.
-/// Code is never run; without it a model with custom code would not load.
+/// The donor's files.
 pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companion> {
-    let folder = donor.folder();
-    let mut found: Vec<Companion> = Vec::new();
+    let found = beside(donor.name(), donor.folder(), donor.config(), problems);
+    found.into_iter().map(|(name, from)| Companion { name, from }).collect()
+}
+
+/// What has to go along with the weights of a folder, as name and path: files by well-known name, and the Python files
+/// that `auto_map` names in `config.json` and `tokenizer_config.json`. Code is never run; without it a model with
+/// custom code would not load. What is missing becomes a warning about the model `name`.
+pub fn beside(
+    name: &str,
+    folder: &Path,
+    config: Option<&Value>,
+    problems: &mut Problems,
+) -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
     let mut add = |name: &str| {
         let from = folder.join(name);
-        if from.is_file() && found.iter().all(|c| c.name != name) {
-            found.push(Companion { name: name.into(), from });
+        if from.is_file() && found.iter().all(|c| c.0 != name) {
+            found.push((name.into(), from));
             return true;
         }
         false
@@ -54,24 +65,21 @@ pub(super) fn companions(donor: &Input, problems: &mut Problems) -> Vec<Companio
     }
     let tokenizer_config = std::fs::read(folder.join("tokenizer_config.json")).unwrap_or_default();
     let tokenizer_config: Option<Value> = serde_json::from_slice(&tokenizer_config).ok();
-    let configs = [donor.config(), tokenizer_config.as_ref()];
+    let configs = [config, tokenizer_config.as_ref()];
     let mut modules: Vec<String> = configs.into_iter().flatten().flat_map(auto_map_modules).collect();
     let mut done = Vec::new();
     while let Some(module) = modules.pop() {
         if done.contains(&module) {
             continue;
         }
-        let name = format!("{module}.py");
-        if add(&name) {
-            let text = std::fs::read_to_string(folder.join(&name)).unwrap_or_default();
+        let file = format!("{module}.py");
+        if add(&file) {
+            let text = std::fs::read_to_string(folder.join(&file)).unwrap_or_default();
             modules.extend(relative_imports(&text));
-        } else if done.is_empty() || !folder.join(&name).is_file() {
+        } else if done.is_empty() || !folder.join(&file).is_file() {
             problems.push(
-                Problem::warning(
-                    donor.name(),
-                    format!("`auto_map` needs {name}, which is not in the folder"),
-                )
-                .hint("the merged model will load only where that code is found"),
+                Problem::warning(name, format!("`auto_map` needs {file}, which is not in the folder"))
+                    .hint("the model that is written will load only where that code is found"),
             );
         }
         done.push(module);

@@ -17,7 +17,7 @@ mod print;
 mod segment;
 mod tensors;
 
-pub use companions::Companion;
+pub use companions::{Companion, beside};
 pub(crate) use digest::hex;
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
