@@ -9,9 +9,7 @@ use serde_json::{Map, Value};
 
 /// Of all tensors that the configuration asks for.
 pub(super) fn layout(config: &Config) -> Layout {
-    let mut shapes = growmerge::decoder::shapes(config);
-    shapes.sort();
-    Layout::new(shapes)
+    Layout::new(growmerge::decoder::shapes(config))
 }
 
 /// A weight for each element.
