@@ -120,3 +120,13 @@ fn a_clone_without_noise_stays_one_and_a_noisy_one_does_not() {
     let (before, end) = after(Some(NoiseWords { snr: Amount(10.0), seed: 1 }));
     assert!(before > 0.2 && end > 0.1, "{before} {end}");
 }
+
+/// A mistake of a caller that ends a worker ends the step: nobody waits for the worker's turn.
+#[test]
+fn a_worker_that_panics_ends_the_step() {
+    let mut trainer = trainer(&Optimizer::default(), 1, 2);
+    let mut sequences = vec![vec![0u32; 9]; 6];
+    sequences[0][3] = u32::MAX;
+    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.step(&sequences, 0.1)));
+    assert!(step.is_err());
+}
