@@ -31,6 +31,16 @@ fn trainer(settings: &Optimizer, micro_batch: usize, threads: usize) -> Trainer 
 }
 
 #[test]
+fn a_model_that_no_memory_holds_is_refused() {
+    let mut config = config();
+    config.insert("hidden_size".into(), json!(1 << 22));
+    config.insert("intermediate_size".into(), json!(1 << 30));
+    config.insert("num_hidden_layers".into(), json!(10_000));
+    let said = Model::scratch(config, 1).unwrap_err().to_string();
+    assert!(said.contains("GiB of memory"), "{said}");
+}
+
+#[test]
 fn one_batch_is_learnt_by_heart() {
     let settings = Optimizer { weight_decay: 0.0, ..Optimizer::default() };
     let (mut trainer, batch) = (trainer(&settings, 4, 2), batch(4, 24));

@@ -63,7 +63,7 @@ impl Model {
     /// What is wrong with the configuration.
     pub fn scratch(json: Map<String, Value>, seed: u64) -> Result<Self, Problems> {
         let config = Config::read(&Value::Object(json.clone()), "start.scratch")?;
-        let layout = initial::layout(&config);
+        let layout = initial::layout(&config)?;
         let values = initial::weights(&json, &config, &layout, seed);
         Ok(Self { json, config, layout, values })
     }
