@@ -57,6 +57,23 @@ fn modules_use_only_what_comes_before_them() {
         }
     }
     assert!(files(&root().join("src/plan"), "rs").len() > 5, "the test looks at something");
+    // Of the trainer: texts, then training, then the study that uses all of it.
+    let forbidden: &[(&str, &[&str])] = &[
+        ("data", &["tokenizer", "grow", "train", "reproduce"]),
+        ("tokenizer", &["data", "grow", "train", "reproduce"]),
+        ("grow", &["data", "tokenizer", "train", "reproduce"]),
+        ("train", &["tokenizer", "grow", "reproduce"]),
+    ];
+    for (module, others) in forbidden {
+        let files = files(&root().join("trainer/src").join(module), "rs");
+        assert!(!files.is_empty(), "{module}");
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            for uses in others.iter().map(|other| format!("crate::{other}")) {
+                assert!(!text.contains(&uses), "{} uses {uses}", file.display());
+            }
+        }
+    }
 }
 
 /// DESIGN.md names the files with unsafe code; there are no others.

@@ -24,17 +24,14 @@ pub struct Slot {
 impl Layout {
     /// Of these tensors.
     pub fn of(tensors: &dyn Tensors) -> Self {
-        let mut named: Vec<(&str, Vec<usize>)> = tensors
-            .names()
-            .into_iter()
-            .filter_map(|name| Some((name, tensors.tensor(name)?.shape.to_vec())))
-            .collect();
-        named.sort_unstable();
-        Self::new(named.into_iter().map(|(name, shape)| (name.to_owned(), shape)))
+        let shape = |name: &str| Some((name.to_owned(), tensors.tensor(name)?.shape.to_vec()));
+        Self::new(tensors.names().into_iter().filter_map(shape))
     }
 
-    /// Of tensors in ascending order of their names.
+    /// Of tensors with these names and shapes, in any order.
     pub fn new(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        let mut tensors: Vec<(String, Vec<usize>)> = tensors.into_iter().collect();
+        tensors.sort_unstable();
         let mut end = 0;
         let slot = |(name, shape): (String, Vec<usize>)| {
             let start = end;
@@ -126,5 +123,17 @@ impl Gradients {
     /// If the gradients are of another model than the weights: a mistake of the caller.
     pub(super) fn at(&mut self, place: Place, len: usize) -> &mut [f32] {
         &mut self.values[place.0..place.0 + len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_are_found_in_whatever_order_they_came() {
+        let layout = Layout::new([("b", 2), ("c", 3), ("a", 1)].map(|(name, n)| (name.to_owned(), vec![n])));
+        let ranges = ["a", "b", "c"].map(|name| layout.slot(name).unwrap().range.clone());
+        assert_eq!(ranges, [0..1, 1..3, 3..6]);
     }
 }

@@ -1,4 +1,5 @@
-//! One decoder for the Llama family: explicit arithmetic in f32, for measuring a checkpoint on text.
+//! One decoder for the Llama family: explicit arithmetic in f32, for measuring a checkpoint on text and
+//! for training it.
 //!
 //! [`Config`] reads a model's switches from `config.json`, [`Weights`] finds its tensors and holds them
 //! against the configuration, and [`Decoder`] runs batches of texts. Weights stay in their stored type

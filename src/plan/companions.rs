@@ -105,18 +105,43 @@ pub(super) fn companions(
     }
     let (mut found, left_out) = tokenizer_and_others(inputs, donor, tokenizing);
     let donor = &inputs[donor];
+    code(donor.name(), donor.config(), &mut found, &|name| file(donor, name), problems);
+    (found, left_out)
+}
+
+/// What has to go along with the weights of a folder, as name and path: as [`companions`] of a model that nothing is
+/// done to. What is missing becomes a warning about the model `name`.
+pub fn beside(
+    name: &str,
+    folder: &Path,
+    config: Option<&Value>,
+    problems: &mut Problems,
+) -> Vec<(String, PathBuf)> {
+    let there = |name: &str| in_folder(folder, name);
+    let companion = |name: &&str| Some(Companion { name: (*name).to_owned(), contents: there(name)? });
+    let mut found: Vec<Companion> = NAMES.iter().filter_map(companion).collect();
+    code(name, config, &mut found, &there, problems);
+    let path = |c: Companion| match c.contents {
+        Contents::Of(path) => Some((c.name, path)),
+        Contents::Bytes(_) => None,
+    };
+    found.into_iter().filter_map(path).collect()
+}
+
+/// Adds the Python files that `auto_map` names in `config.json` and `tokenizer_config.json`, and those that they
+/// import.
+fn code(
+    model: &str,
+    config: Option<&Value>,
+    found: &mut Vec<Companion>,
+    file: &dyn Fn(&str) -> Option<Contents>,
+    problems: &mut Problems,
+) {
     let tokenizer_config = found.iter().find(|c| c.name == "tokenizer_config.json");
     let tokenizer_config =
         tokenizer_config.and_then(|c| c.contents.read().ok()).unwrap_or_default().into_owned();
     let tokenizer_config: Option<Value> = serde_json::from_slice(&tokenizer_config).ok();
-    let mut add = |name: &str| match file(donor, name).filter(|_| found.iter().all(|c| c.name != name)) {
-        Some(contents) => {
-            found.push(Companion { name: name.into(), contents });
-            true
-        }
-        None => false,
-    };
-    let configs = [donor.config(), tokenizer_config.as_ref()];
+    let configs = [config, tokenizer_config.as_ref()];
     let mut modules: Vec<String> = configs.into_iter().flatten().flat_map(auto_map_modules).collect();
     let mut done = Vec::new();
     while let Some(module) = modules.pop() {
@@ -124,21 +149,21 @@ pub(super) fn companions(
             continue;
         }
         let name = format!("{module}.py");
-        if add(&name) {
-            let text = file(donor, &name).and_then(|f| Some(f.read().ok()?.into_owned())).unwrap_or_default();
-            modules.extend(relative_imports(&String::from_utf8_lossy(&text)));
-        } else if done.is_empty() || file(donor, &name).is_none() {
-            problems.push(
-                Problem::warning(
-                    donor.name(),
-                    format!("`auto_map` needs {name}, which is not in the folder"),
-                )
-                .hint("the merged model will load only where that code is found"),
-            );
+        match file(&name) {
+            Some(contents) => {
+                let text = contents.read().map(Cow::into_owned).unwrap_or_default();
+                modules.extend(relative_imports(&String::from_utf8_lossy(&text)));
+                if found.iter().all(|c| c.name != name) {
+                    found.push(Companion { name, contents });
+                }
+            }
+            None => problems.push(
+                Problem::warning(model, format!("`auto_map` needs {name}, which is not in the folder"))
+                    .hint("the merged model will load only where that code is found"),
+            ),
         }
         done.push(module);
     }
-    (found, left_out)
 }
 
 /// Files by well-known name, and those of the tokenizer that do not fit the output.

@@ -27,7 +27,7 @@ mod stages;
 mod tensors;
 mod vocabulary;
 
-pub use companions::{Companion, Contents};
+pub use companions::{Companion, Contents, beside};
 pub(crate) use digest::hex;
 pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};

@@ -38,8 +38,6 @@ pub enum Status {
     Supported,
     /// Accepted, but without effect.
     NoEffect,
-    /// mergekit has it, growmerge does not yet: refused by name.
-    Later,
     /// Has a meaning in a recipe with a `matrix`, and is gone when that is expanded.
     Grid,
 }

@@ -118,19 +118,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Says what there is to say of one key.
-    pub(super) fn key(&mut self, name: &str, key: &Node, value: &Node, path: &str, level: Level) {
+    pub(super) fn key(&mut self, name: &str, key: &Node, path: &str, level: Level) {
         let place = self.place(path, key);
-        let null = matches!(value.yaml, Yaml::Null);
         let problem = match keys::at(level).find(|k| k.name == name).map(|k| (k.status, k.doc)) {
             Some((Status::Supported, _)) => return,
-            Some((Status::Later, _)) if null => return,
             Some((Status::NoEffect, why)) => place.warning(format!("`{name}` has no effect: {why}")),
             Some((Status::Grid, _)) => place
                 .problem(format!("`{name}` has a meaning in a grid only"))
                 .hint("a grid is a recipe of one document with a `matrix:`"),
-            Some((Status::Later, _)) => place
-                .problem(format!("`{name}` of mergekit is not supported yet"))
-                .hint("without it the result would be another model, so the recipe is refused"),
             None if level != Level::Rule && keys::PARAMETERS.contains(&name) => {
                 place.problem(format!("`{name}` has no effect here")).hint(format!(
                     "it is a parameter: put it under `parameters:`, as in `parameters: {{{name}: …}}`"

@@ -5,5 +5,6 @@ pub mod data;
 mod files;
 pub mod grow;
 pub mod reproduce;
+mod tensors;
 pub mod tokenizer;
 pub mod train;

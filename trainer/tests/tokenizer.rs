@@ -160,6 +160,8 @@ fn what_is_wrong_is_told_with_a_hint() {
         format!("--text=d={}", path("gone.txt")),
     );
     let out = path("out");
+    let said = told(&[&a, "--vocab=18446744073709551615", &out]);
+    assert!(said.contains("vocab: 18446744073709551615 tokens are too many"), "{said}");
     let said = told(&[&a, &empty, &latin, &gone, "--vocab=100", "--bytes-per-language=50", &out]);
     for wanted in [
         "vocab: 100 tokens are too few",

@@ -31,6 +31,16 @@ fn trainer(settings: &Optimizer, micro_batch: usize, threads: usize) -> Trainer 
 }
 
 #[test]
+fn a_model_that_no_memory_holds_is_refused() {
+    let mut config = config();
+    config.insert("hidden_size".into(), json!(1 << 22));
+    config.insert("intermediate_size".into(), json!(1 << 30));
+    config.insert("num_hidden_layers".into(), json!(10_000));
+    let said = Model::scratch(config, 1).unwrap_err().to_string();
+    assert!(said.contains("GiB of memory"), "{said}");
+}
+
+#[test]
 fn one_batch_is_learnt_by_heart() {
     let settings = Optimizer { weight_decay: 0.0, ..Optimizer::default() };
     let (mut trainer, batch) = (trainer(&settings, 4, 2), batch(4, 24));
@@ -119,4 +129,14 @@ fn a_clone_without_noise_stays_one_and_a_noisy_one_does_not() {
     assert!(before < 1e-7 && end < 1e-5, "{before} {end}");
     let (before, end) = after(Some(NoiseWords { snr: Amount(10.0), seed: 1 }));
     assert!(before > 0.2 && end > 0.1, "{before} {end}");
+}
+
+/// A mistake of a caller that ends a worker ends the step: nobody waits for the worker's turn.
+#[test]
+fn a_worker_that_panics_ends_the_step() {
+    let mut trainer = trainer(&Optimizer::default(), 1, 2);
+    let mut sequences = vec![vec![0u32; 9]; 6];
+    sequences[0][3] = u32::MAX;
+    let step = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| trainer.step(&sequences, 0.1)));
+    assert!(step.is_err());
 }

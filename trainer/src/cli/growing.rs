@@ -1,6 +1,5 @@
 //! What `grow` and `convert` share: one model in, one out.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use growmerge::execute::Observer;
@@ -9,16 +8,17 @@ use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::{Grow, HeadForm};
 use growmerge::write::{Existing, Sync};
 use growmerge_trainer::grow::{self, Rounding};
-use indicatif::{ProgressBar, ProgressStyle};
+use growmerge_trainer::train::config::ElementType;
+use indicatif::ProgressBar;
 
-use super::{Outcome, cancel_on_signal};
+use super::{Outcome, bar, cancel_on_signal, threads};
 
 /// Options of both commands.
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// Element type of the output [default: the model's own]
     #[arg(long, value_enum)]
-    dtype: Option<Dtype>,
+    dtype: Option<ElementType>,
     /// Continue after an interruption
     #[arg(long, conflicts_with = "overwrite")]
     resume: bool,
@@ -57,27 +57,6 @@ impl From<Head> for HeadForm {
     }
 }
 
-/// Element types that can be asked for.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Dtype {
-    /// bfloat16
-    Bfloat16,
-    /// IEEE half precision
-    Float16,
-    /// single precision
-    Float32,
-}
-
-impl Dtype {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bfloat16 => "bfloat16",
-            Self::Float16 => "float16",
-            Self::Float32 => "float32",
-        }
-    }
-}
-
 struct Progress(ProgressBar);
 
 impl Observer for Progress {
@@ -95,7 +74,6 @@ pub(super) fn run(model: &str, out: &Path, words: &Grow, options: &Options) -> a
         // Better now than after the work.
         std::fs::File::open(text).map_err(ExecError::io("read", text)).map_err(Error::from)?;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let how = grow::Options {
         existing: match (options.resume, options.overwrite) {
             (true, _) => Existing::Resume,
@@ -103,17 +81,11 @@ pub(super) fn run(model: &str, out: &Path, words: &Grow, options: &Options) -> a
             _ => Existing::Refuse,
         },
         sync: Sync::Disk,
-        threads: options.threads.map_or(cores, usize::from),
+        threads: threads(options.threads),
         cancel: cancel_on_signal()?,
     };
-    let hidden = options.quiet || !std::io::stderr().is_terminal();
-    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {percent:>3}%  {bytes}/{total_bytes}  {eta} left")
-    {
-        bar.set_style(style);
-    }
-    let recipe = grow::recipe(model, words, options.dtype.map(Dtype::name));
+    let bar = bar(options.quiet, "{bar:40} {percent:>3}%  {bytes}/{total_bytes}  {eta} left");
+    let recipe = grow::recipe(model, words, options.dtype.map(ElementType::name));
     let written = grow::write(&recipe, out, &how, &Progress(bar.clone()));
     bar.finish_and_clear();
     let plan = written?;

@@ -7,11 +7,13 @@ mod reproduce;
 mod tokenizer;
 mod train;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
-use growmerge::problem::Error;
+use growmerge::problem::{Error, ExecError};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Grow language-model checkpoints by HyperCloning and continue their pretraining, language by language.
 ///
@@ -68,11 +70,30 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// Is set by the first Ctrl-C or SIGTERM; the second ends the process.
+/// Worker threads: as many as were asked for, or one for each core.
+fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// A bar on a terminal; elsewhere, or where it should be quiet, one that is not seen.
+fn bar(quiet: bool, template: &str) -> ProgressBar {
+    let hidden = quiet || !std::io::stderr().is_terminal();
+    let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Whether there is work that a signal should let come to a good end.
+static UNDERWAY: AtomicBool = AtomicBool::new(true);
+
+/// Is set by the first Ctrl-C or SIGTERM; the second ends the process, as the first does where nothing is underway.
 fn cancel_on_signal() -> anyhow::Result<&'static AtomicBool> {
     static CANCEL: AtomicBool = AtomicBool::new(false);
     ctrlc::set_handler(|| {
-        if CANCEL.swap(true, Ordering::Relaxed) {
+        if CANCEL.swap(true, Ordering::Relaxed) || !UNDERWAY.load(Ordering::Relaxed) {
+            eprintln!("{}", Error::from(ExecError::Interrupted));
             std::process::exit(130);
         }
     })?;

@@ -209,6 +209,9 @@ impl train::Watch for Show {
         self.bar.reset();
         self.bar.set_length(about.run.steps);
         self.bar.set_message(stage);
+        if !about.warnings.is_empty() {
+            self.say(&about.warnings.to_string());
+        }
     }
 
     fn line(&self, line: &train::Line) {

@@ -1,18 +1,18 @@
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use growmerge_trainer::train::config::Run;
 use growmerge_trainer::train::{self, About, Line, Options, Unfinished, Watch};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::{Outcome, cancel_on_signal};
+use super::{Outcome, UNDERWAY, bar, cancel_on_signal, threads};
 
 /// Continue the pretraining of a model as a YAML file says
 ///
 /// Prints the description with every default, then trains. The folder is complete when training.json is in it;
-/// after an interruption of any kind, the same command with --resume continues bit for bit.
+/// after an interruption of any kind, the same command with --resume continues: on the same kind of processor bit for bit.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The run's description
@@ -37,14 +37,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let run = Run::read(&args.run)?;
     let name = args.run.file_stem().map_or_else(|| Path::new("run").into(), PathBuf::from);
     let out = args.out.clone().unwrap_or_else(|| Path::new("out").join(name));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options {
-        threads: args.threads.map_or(cores, usize::from),
+        threads: threads(args.threads),
         unfinished: if args.resume { Unfinished::Continue } else { Unfinished::Refuse },
         cancel: cancel_on_signal()?,
         shards: args.shards.as_deref(),
     };
     let show = Show::new(args.quiet);
+    // Texts may take long to become tokens, of which an interruption leaves nothing.
+    UNDERWAY.store(false, Ordering::Relaxed);
     let finished = train::run(&run, &out, &options, &show)?;
     show.finish();
     if !args.quiet {
@@ -75,14 +76,7 @@ struct Show {
 
 impl Show {
     fn new(quiet: bool) -> Self {
-        let bar = if quiet || !std::io::stderr().is_terminal() {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::new(0)
-        };
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} steps  {eta} left  {msg}") {
-            bar.set_style(style);
-        }
+        let bar = bar(quiet, "{bar:40} {pos}/{len} steps  {eta} left  {msg}");
         Self { quiet, bar, since: Mutex::new((0, Instant::now())) }
     }
 
@@ -101,6 +95,7 @@ impl Show {
 
 impl Watch for Show {
     fn begin(&self, about: &About<'_>) {
+        UNDERWAY.store(true, Ordering::Relaxed);
         if self.quiet {
             return;
         }
@@ -123,12 +118,6 @@ impl Watch for Show {
         }
         if about.done > 0 {
             self.say(&format!("continues after step {}", about.done));
-        }
-        if about.asymmetry.is_some_and(|r| r < 1e-6) {
-            self.say(
-                "warning: the model is a clone without noise, and stays one: every block gets the same gradients\n  \
-                 hint: grow it with --noise-snr 10",
-            );
         }
     }
 

@@ -25,6 +25,7 @@ pub struct Corpus {
     /// Tokens of a sequence that are predicted.
     sequence: usize,
     seed: u64,
+    tokenizer: String,
     warnings: Problems,
 }
 
@@ -103,7 +104,8 @@ impl Corpus {
             return Err(problems.into());
         }
         let interleaving = Interleaving::new(shares.iter().map(|s| s.sequences).collect());
-        Ok(Self { shards, shares, interleaving, sequence: sequence_len, seed, warnings })
+        let tokenizer = opened.sha256().to_owned();
+        Ok(Self { shards, shares, interleaving, sequence: sequence_len, seed, tokenizer, warnings })
     }
 
     /// Puts the `sequence_len + 1` tokens of sequence number `position` of the run into `out`, replacing what is in
@@ -142,8 +144,18 @@ impl Corpus {
 
     /// SHA-256 over the tokens of all texts, in lower-case hex: with the run's description it tells what is read.
     pub fn sha256(&self) -> String {
-        let all: Vec<&str> = self.shards.iter().map(Shard::sha256).collect();
+        let all: Vec<&str> = self.digests().collect();
         growmerge::write::sha256_hex(all.join("\n").as_bytes())
+    }
+
+    /// SHA-256 of each text's tokens, in the mixture's order.
+    pub fn digests(&self) -> impl Iterator<Item = &str> {
+        self.shards.iter().map(Shard::sha256)
+    }
+
+    /// SHA-256 of `tokenizer.json`.
+    pub fn tokenizer_sha256(&self) -> &str {
+        &self.tokenizer
     }
 
     /// What the user should know: damaged shards that were made again, shares that are nothing.

@@ -6,7 +6,9 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use growmerge::checkpoint::{Checkpoint, DType, TensorInfo};
 use growmerge::eval::{Documents, Reading, Tokenizer};
@@ -40,6 +42,10 @@ const HEADER: usize = 512;
 /// Wrong lines of a file that are named.
 const LISTED: usize = 5;
 const TENSOR: &str = "tokens";
+/// What the name of a shard begins with as long as it is not complete.
+const ASIDE: &str = ".tokens-";
+/// A file is locked long before it is so old.
+const YOUNG: Duration = Duration::from_secs(60);
 
 impl Shard {
     /// The tokens of some files, from the cache if it has them, and what was wrong with those in the cache, if
@@ -95,10 +101,9 @@ impl Shard {
         let damaged = "is damaged";
         let file = Checkpoint::open(&path.to_string_lossy()).map_err(|_| damaged)?;
         let tensor = file.tensor(TENSOR).filter(|t| t.dtype == rules.dtype()).cloned().ok_or(damaged)?;
-        let header = file.files().first().and_then(|f| f.header.get(8..)).unwrap_or_default();
-        let header: serde_json::Value = serde_json::from_slice(header).map_err(|_| damaged)?;
+        let metadata = crate::tensors::metadata(&file).ok_or(damaged)?;
         let found = growmerge::write::sha256_hex(file.bytes(&tensor));
-        let intact = header["__metadata__"]["sha256"] == found.as_str() && tensor.elements() > 0;
+        let intact = metadata.get("sha256").is_some_and(|s| *s == found.as_str()) && tensor.elements() > 0;
         if intact { Ok(Self { file, tensor, sha256: found }) } else { Err(damaged.into()) }
     }
 }
@@ -154,8 +159,13 @@ fn hex(hash: Sha256) -> String {
 /// Makes a shard aside and renames it, so that what has the name is whole.
 fn write(text: &[PathBuf], rules: &Rules<'_>, path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(rules.cache).map_err(ExecError::io("create", rules.cache))?;
-    let file = tempfile::Builder::new().prefix(".tokens-").tempfile_in(rules.cache);
+    remove_dead(rules.cache);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(ASIDE).permissions(std::fs::Permissions::from_mode(0o666));
+    let file = builder.tempfile_in(rules.cache);
     let file = file.map_err(ExecError::io("create a file in", rules.cache))?;
+    // Held as long as the file is written, so that nobody takes it for one that a kill left.
+    file.as_file().lock().map_err(ExecError::io("lock", file.path()))?;
     let mut shard = Writer::new(file.as_file(), path, rules.dtype())?;
     let mut problems = Problems::new();
     for path in text {
@@ -170,7 +180,21 @@ fn write(text: &[PathBuf], rules: &Rules<'_>, path: &Path) -> Result<(), Error> 
     }
     shard.finish().map_err(ExecError::io("write", path))?;
     file.persist(path).map_err(|e| ExecError::io("rename", path)(e.error))?;
-    Ok(())
+    Ok(crate::files::sync_folder_of(path)?)
+}
+
+/// Removes shards that nobody writes any more: their writers were killed. A young one may be about to be locked.
+fn remove_dead(cache: &Path) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(ASIDE) {
+            continue;
+        }
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        let dead = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if dead && age.is_some_and(|age| age > YOUNG) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Adds the documents of a file, each followed by the end token.

@@ -12,7 +12,7 @@ use super::scale::Study;
 use super::subject::{ENGLISH, Language};
 use crate::data::{Mixture, Portion, Sampling, Source};
 use crate::files;
-use crate::train::config::{Checkpoints, Optimizer, Run, Schedule, Start, Validation};
+use crate::train::config::{Checkpoints, ElementType, Optimizer, Run, Schedule, Start, Validation};
 
 /// Where a run finds what it reads. The identity of a run is its description with digests in place of paths.
 #[derive(Clone, Debug)]
@@ -158,7 +158,7 @@ pub(super) fn describe(
         data: mixture(study, goal, lengths, files),
         validation: Some(Validation { texts: watched, every: (steps / curves::PARTS).max(1) }),
         // float32, so that no rounding of a file stands between training, growing and merging.
-        checkpoints: Checkpoints { every: 200, keep, dtype: "float32".into() },
+        checkpoints: Checkpoints { every: 200, keep, dtype: ElementType::Float32 },
     }
 }
 

@@ -24,6 +24,8 @@ use sample::Source;
 pub const END: &str = "<|end|>";
 /// The end token and a token for each byte.
 pub const SMALLEST: usize = 257;
+/// Sixteen times the largest vocabularies in use; room for all tokens is made before the first is learned.
+pub const LARGEST: usize = 1 << 22;
 /// Counts of pairs are 32-bit numbers.
 const MOST: u64 = i32::MAX as u64;
 /// Bytes that are encoded at once, on all threads.
@@ -79,6 +81,9 @@ fn open<'a>(
         let what = format!("{vocab} tokens are too few");
         let hint = format!("{SMALLEST} are needed for the bytes and {END}");
         problems.push(Problem::error("vocab", what).hint(hint));
+    }
+    if vocab > LARGEST {
+        problems.push(Problem::error("vocab", format!("{vocab} tokens are too many; {LARGEST} are allowed")));
     }
     let mut sources = Vec::new();
     for (i, (language, files)) in texts.iter().enumerate() {

@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use growmerge::checkpoint::DType;
 use growmerge::problem::{Error, Problem, Problems};
 use serde::{Deserialize, Serialize};
 
-use super::store::DTYPES;
+use super::trainer::micro_batch;
 use crate::data;
+
+/// Tokens of a whole run at most: an f64 counts that far.
+const MOST_TOKENS: u64 = 1 << 53;
+/// Tokens of a step at most; all of them are in memory.
+const MOST_TOKENS_OF_STEP: usize = 1 << 28;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +67,23 @@ impl Run {
         Ok(run)
     }
 
+    /// The same run with every default filled in: it gives the same bits, and reads back as itself.
+    pub fn resolved(&self) -> Self {
+        let mut run = self.clone();
+        let (warmup, decay) = self.schedule.resolve(self.steps);
+        (run.schedule.warmup, run.schedule.decay) = (Some(warmup), Some(decay));
+        run.micro_batch = Some(self.micro_batch.unwrap_or_else(|| micro_batch(self.sequence)));
+        if let (None, Start::Checkpoint(folder)) = (&self.tokenizer, &self.start) {
+            run.tokenizer = Some(folder.clone());
+        }
+        run
+    }
+
+    /// Tokens that are predicted in so many steps.
+    pub(super) fn tokens(&self, steps: u64) -> u64 {
+        steps * (self.batch * self.sequence) as u64
+    }
+
     /// All numbers that make no sense.
     ///
     /// # Errors
@@ -85,6 +108,13 @@ impl Run {
         );
         must(self.micro_batch != Some(0), "micro_batch", "must be at least 1".into());
         must((1..=1 << 40).contains(&self.steps), "steps", format!("{} is not 1 to 2^40", self.steps));
+        let of_step = self.batch.checked_mul(self.sequence);
+        let few = of_step.is_some_and(|tokens| tokens <= MOST_TOKENS_OF_STEP);
+        let sizes = format!("{} sequences of {} tokens", self.batch, self.sequence);
+        must(few, "batch", format!("{sizes} are more than 2^28 tokens in a step"));
+        let of_run = of_step.and_then(|tokens| self.steps.checked_mul(tokens as u64));
+        let few = !few || of_run.is_some_and(|tokens| tokens <= MOST_TOKENS);
+        must(few, "steps", format!("{} steps of {sizes} are more than 2^53 tokens", self.steps));
         must(*lr > 0.0 && lr.is_finite(), "optimizer.lr", format!("{lr} is not a positive number"));
         must(
             betas.iter().all(|b| (0.0..1.0).contains(b)),
@@ -101,20 +131,21 @@ impl Run {
         let clips = clip.is_none_or(|c| c > 0.0 && c.is_finite());
         must(clips, "optimizer.clip", "is not a positive number; leave it empty for no clipping".into());
         must((0.0..=1.0).contains(&self.schedule.floor), "schedule.floor", "is not in [0, 1]".into());
-        let (warmup, decay) = (self.schedule.warmup.unwrap_or(0), self.schedule.decay.unwrap_or(0));
-        let fits = warmup.checked_add(decay).is_some_and(|both| both <= self.steps);
-        must(fits, "schedule", format!("warm-up and decay are {warmup} and {decay} steps of {}", self.steps));
+        // As given, and as filled in: a description that is printed with every default can be read again.
+        let given = (self.schedule.warmup.unwrap_or(0), self.schedule.decay.unwrap_or(0));
+        for (warmup, decay) in [self.schedule.resolve(self.steps), given] {
+            let fits = warmup.checked_add(decay).is_some_and(|both| both <= self.steps);
+            let what = format!("warm-up and decay are {warmup} and {decay} steps of {}", self.steps);
+            must(fits, "schedule", what);
+            if !fits {
+                break;
+            }
+        }
         let every = self.validation.as_ref().is_none_or(|v| v.every > 0 && !v.texts.is_empty());
         must(every, "validation", "needs a text, and at least one step between measurements".into());
         must(self.checkpoints.every > 0, "checkpoints.every", "must be at least 1".into());
         let late = self.checkpoints.keep.iter().find(|k| **k == 0 || **k > self.steps);
         must(late.is_none(), "checkpoints.keep", format!("there is no step {}", late.unwrap_or(&0)));
-        let known = DTYPES.contains(&self.checkpoints.dtype.as_str());
-        must(
-            known,
-            "checkpoints.dtype",
-            format!("`{}` is not one of {}", self.checkpoints.dtype, DTYPES.join(", ")),
-        );
         if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
 }
@@ -220,13 +251,41 @@ pub struct Checkpoints {
     pub every: u64,
     /// Steps after which a model is kept for good, in `step-<N>/`.
     pub keep: Vec<u64>,
-    /// Element type of the models, `bfloat16` or `float32`. The state for resuming is float32 in any case.
-    pub dtype: String,
+    /// Element type of the models. The state for resuming is float32 in any case.
+    pub dtype: ElementType,
+}
+
+/// Element types that a model can be written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ElementType {
+    /// bfloat16
+    Bfloat16,
+    /// IEEE half precision
+    Float16,
+    /// single precision
+    Float32,
+}
+
+impl ElementType {
+    /// As a checkpoint has it.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::Bfloat16 => DType::BF16,
+            Self::Float16 => DType::F16,
+            Self::Float32 => DType::F32,
+        }
+    }
+
+    /// As `config.json` has it.
+    pub fn name(self) -> &'static str {
+        self.dtype().torch_name()
+    }
 }
 
 impl Default for Checkpoints {
     fn default() -> Self {
-        Self { every: 500, keep: Vec::new(), dtype: "bfloat16".into() }
+        Self { every: 500, keep: Vec::new(), dtype: ElementType::Bfloat16 }
     }
 }
 

@@ -5,13 +5,31 @@
 use growmerge::decoder::{Config, Layout, NormWeight};
 use growmerge::device::cpu::Cpu;
 use growmerge::device::philox;
+use growmerge::problem::{Problem, Problems};
 use serde_json::{Map, Value};
 
+/// Weights, gradients and two moments.
+const COPIES: u128 = 4;
+
 /// Of all tensors that the configuration asks for.
-pub(super) fn layout(config: &Config) -> Layout {
-    let mut shapes = growmerge::decoder::shapes(config);
-    shapes.sort();
-    Layout::new(shapes)
+///
+/// # Errors
+/// If there is not the memory to train so many.
+pub(super) fn layout(config: &Config) -> Result<Layout, Problems> {
+    let shapes = growmerge::decoder::shapes(config);
+    let size = |shape: &[usize]| shape.iter().map(|n| *n as u128).product::<u128>();
+    let elements: u128 = shapes.iter().map(|(_, shape)| size(shape)).sum();
+    let room =
+        usize::try_from(COPIES * elements).is_ok_and(|n| Vec::<f32>::new().try_reserve_exact(n).is_ok());
+    if room {
+        return Ok(Layout::new(shapes));
+    }
+    let gigabytes = (COPIES * elements * 4).div_ceil(1 << 30);
+    let what =
+        format!("{elements} parameters need {gigabytes} GiB of memory to be trained, which is not there");
+    Err(Problem::error("start.scratch", what)
+        .hint("sizes and number of layers are in the configuration")
+        .into())
 }
 
 /// A weight for each element.

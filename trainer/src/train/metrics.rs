@@ -79,6 +79,11 @@ impl Metrics {
         let text = serde_json::to_string(line).unwrap_or_default() + "\n";
         self.file.write_all(text.as_bytes()).map_err(ExecError::io("write", &self.path))
     }
+
+    /// Makes sure that all lines are on the disk: a state that outlives them would leave a gap.
+    pub(super) fn sync(&self) -> Result<(), ExecError> {
+        self.file.sync_all().map_err(ExecError::io("sync", &self.path))
+    }
 }
 
 /// All lines of a file, none if it is not there; what cannot be read, as a line cut off by a crash, is left out.
@@ -90,8 +95,10 @@ pub fn read(path: &Path) -> Result<Vec<Line>, ExecError> {
 }
 
 fn text(path: &Path) -> Result<String, ExecError> {
-    match std::fs::read_to_string(path) {
+    match std::fs::read(path) {
+        // A crash may have cut a line in the middle of a character.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(ExecError::io("read", path)),
+        Err(e) => Err(ExecError::io("read", path)(e)),
     }
 }

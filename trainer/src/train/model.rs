@@ -40,14 +40,8 @@ impl Model {
             let tied = config.tied && tensor == "lm_head.weight";
             !tied && !tensor.ends_with("rotary_emb.inv_freq")
         };
-        let mut shapes: Vec<(String, Vec<usize>)> = checkpoint
-            .tensors()
-            .iter()
-            .filter(|t| used(&t.name))
-            .map(|t| (t.name.clone(), t.shape.clone()))
-            .collect();
-        shapes.sort();
-        let layout = Layout::new(shapes);
+        let shapes = checkpoint.tensors().iter().filter(|t| used(&t.name));
+        let layout = Layout::new(shapes.map(|t| (t.name.clone(), t.shape.clone())));
         let mut values = vec![0.0; layout.len()];
         let cpu = Cpu::new();
         for slot in layout.slots() {
@@ -69,7 +63,7 @@ impl Model {
     /// What is wrong with the configuration.
     pub fn scratch(json: Map<String, Value>, seed: u64) -> Result<Self, Problems> {
         let config = Config::read(&Value::Object(json.clone()), "start.scratch")?;
-        let layout = initial::layout(&config);
+        let layout = initial::layout(&config)?;
         let values = initial::weights(&json, &config, &layout, seed);
         Ok(Self { json, config, layout, values })
     }

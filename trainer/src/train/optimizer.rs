@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::config::{Decay, Optimizer};
 
 /// Elements that are dealt with at once; fixed, so that sums do not depend on threads.
-const CHUNK: usize = 16 * 1024;
+pub(super) const CHUNK: usize = 16 * 1024;
 
 /// Moments of every weight, and the steps that were taken.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +39,11 @@ impl AdamW {
         Self { settings: settings.clone(), decays, first: zeros.clone(), second: zeros, steps: 0 }
     }
 
-    /// Clips the gradients and takes a step with learning rate `lr`; returns the norm before clipping. Weights stay
-    /// as they are if that is not finite.
-    pub fn step(&mut self, weights: &mut [f32], gradients: &[f32], lr: f64) -> f64 {
-        let norm = norm(gradients);
+    /// Clips the gradients, whose Euclidean norm is `norm`, and takes a step with learning rate `lr`. Weights stay
+    /// as they are if the norm is not finite.
+    pub fn step(&mut self, weights: &mut [f32], gradients: &[f32], norm: f64, lr: f64) {
         if !norm.is_finite() {
-            return norm;
+            return;
         }
         // As PyTorch's clip_grad_norm_ has it.
         let scale = self.settings.clip.map_or(1.0, |clip| (clip / (norm + 1e-6)).min(1.0)) as f32;
@@ -73,12 +72,11 @@ impl AdamW {
                 });
             start = *end;
         }
-        norm
     }
 }
 
 /// The Euclidean norm of all elements.
-pub fn norm(x: &[f32]) -> f64 {
+pub(super) fn norm(x: &[f32]) -> f64 {
     let square = |chunk: &[f32]| chunk.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
     let parts: Vec<f64> = x.par_chunks(CHUNK).map(square).collect();
     parts.iter().sum::<f64>().sqrt()
@@ -100,7 +98,8 @@ mod tests {
         let (mut m, mut v) = ([0.0f64; 4], [0.0f64; 4]);
         for t in 1..=5 {
             let gradients: Vec<f32> = (0..4).map(|i| ((i * 7 + t * 3) % 5) as f32 - 2.0).collect();
-            let norm = adam.step(&mut weights, &gradients, 0.01);
+            let norm = norm(&gradients);
+            adam.step(&mut weights, &gradients, norm, 0.01);
             let square: f64 = gradients.iter().map(|g| f64::from(g * g)).sum();
             assert!((norm - square.sqrt()).abs() < 1e-9);
             let scale = (0.5 / (square.sqrt() + 1e-6)).min(1.0);
@@ -125,7 +124,8 @@ mod tests {
         let mut adam = AdamW::new(&Optimizer::default(), &layout);
         let before = adam.clone();
         let mut weights = vec![1.0, 2.0];
-        assert!(adam.step(&mut weights, &[f32::NAN, 0.0], 0.1).is_nan());
+        let gradients = [f32::NAN, 0.0];
+        adam.step(&mut weights, &gradients, norm(&gradients), 0.1);
         assert_eq!((weights, adam), (vec![1.0, 2.0], before));
     }
 }

@@ -1,22 +1,20 @@
 //! A whole run: from its description to a model, through any number of interruptions.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use growmerge::problem::{Error, ExecError, Problem, Problems};
-use growmerge::write::sha256_hex;
-use serde::{Deserialize, Serialize};
 
-use super::config::{Run, Start};
-use super::divergence::Divergence;
+use super::config::Run;
+use super::divergence::{Divergence, Verdict};
+use super::finished::Finished;
+use super::folder::{Folder, Found};
 use super::metrics::{Line, Metrics, read as read_metrics};
-use super::validation::{Held, Scores};
-use super::{Model, Trainer, asymmetry};
-use super::{curves, store};
-use crate::data::{Corpus, Share};
-use crate::files;
+use super::opened::Opened;
+use super::trainer::Step;
+use super::{asymmetry, curves, state, store};
+use crate::data::Share;
 
 /// How a run is carried out: nothing here changes a bit of its result.
 #[derive(Clone, Copy, Debug)]
@@ -57,45 +55,10 @@ pub struct About<'a> {
     pub parameters: usize,
     /// What is read of each text.
     pub shares: &'a [Share],
-    /// What the user should know of the texts.
+    /// What the user should know of model and texts.
     pub warnings: &'a Problems,
     /// Steps that were taken before an interruption.
     pub done: u64,
-    /// See [`asymmetry`], for two copies.
-    pub asymmetry: Option<f64>,
-}
-
-/// `training.json`: says that a run is complete, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finished {
-    /// Of description, first weights, tokenizer and texts.
-    pub identity: String,
-    /// Steps in all.
-    pub steps: u64,
-    /// Tokens that were predicted.
-    pub tokens: u64,
-    /// Elements of all tensors.
-    pub parameters: usize,
-    /// Mean loss over the last tenth of the steps.
-    pub loss: f64,
-    /// Time of the steps since the last continuation.
-    pub seconds: f64,
-    /// At the end.
-    pub validation: Scores,
-    /// At the end; see [`asymmetry`].
-    pub asymmetry: Option<f64>,
-}
-
-/// The file that is written last.
-const FINISHED: &str = "training.json";
-
-/// What a run begins with, opened.
-struct Opened {
-    tokenizer: PathBuf,
-    corpus: Corpus,
-    held: Option<Held>,
-    trainer: Trainer,
-    identity: String,
 }
 
 /// Carries out a run in the folder `out`. A folder in which it is complete already is left as it is.
@@ -104,187 +67,167 @@ struct Opened {
 /// What is wrong with the description, its files or the folder; a loss that diverges; what the machine does.
 pub fn run(run: &Run, out: &Path, options: &Options<'_>, watch: &dyn Watch) -> Result<Finished, Error> {
     run.check()?;
-    files::folder(out)?;
-    let _lock = lock(out)?;
-    let mut opened = open(run, out, options)?;
-    if let Some(finished) = finished(out, &opened.identity)? {
-        return Ok(finished);
-    }
-    let state = out.join("state.safetensors");
-    if store::load_state(&mut opened.trainer, &opened.identity, &state)? {
-        if options.unfinished == Unfinished::Refuse {
-            let what = format!("an unfinished run is here, at step {}", opened.trainer.optimizer().steps);
-            return Err(Problem::error(out.display().to_string(), what).hint("--resume continues it").into());
-        }
-    } else {
-        refuse_models(out)?;
-    }
-    let text = serde_yaml::to_string(run).unwrap_or_default();
-    files::write(&out.join("run.yaml"), text.as_bytes())?;
-    steps(run, out, options, watch, opened)
-}
-
-fn open(run: &Run, out: &Path, options: &Options<'_>) -> Result<Opened, Error> {
-    let (model, own) = match &run.start {
-        Start::Checkpoint(folder) => (Model::open(folder)?, Some(folder)),
-        Start::Scratch(config) => (Model::scratch(config.clone(), run.seed)?, None),
-    };
-    let tokenizer = run.tokenizer.as_ref().or(own).cloned().ok_or_else(|| {
-        Problem::error("tokenizer", "there is none: a model that begins at random needs to be told")
-            .hint("tokenizer: a folder with tokenizer.json")
-    })?;
-    let vocab = model.config().vocab;
+    let run = run.resolved();
+    let folder = Folder::lock(out)?;
     let shards = options.shards.map_or_else(|| out.join("shards"), Path::to_owned);
-    let sequences = run.steps * run.batch as u64;
-    let corpus = Corpus::open(&run.data, &tokenizer, vocab, run.sequence, sequences, run.seed, &shards);
-    let validation = run.validation.as_ref();
-    let held = validation.map(|v| Held::open(v, &tokenizer, vocab, run.sequence)).transpose();
-    let (corpus, held) = (corpus?, held?);
-    let description = serde_json::to_string(run).unwrap_or_default();
-    let identity = format!("training 1\0{description}\0{}\0{}", model.sha256(), corpus.sha256());
-    let identity = sha256_hex(identity.as_bytes());
-    let trainer = Trainer::new(model, &run.optimizer, run.micro_batch, options.threads)?;
-    Ok(Opened { tokenizer, corpus, held, trainer, identity })
-}
-
-/// What was written when the run ended; an error if another run ended here.
-fn finished(out: &Path, identity: &str) -> Result<Option<Finished>, Error> {
-    let path = out.join(FINISHED);
-    let Ok(bytes) = std::fs::read(&path) else { return Ok(None) };
-    let finished = serde_json::from_slice::<Finished>(&bytes).ok();
-    match finished.filter(|f| f.identity == identity) {
-        Some(finished) => Ok(Some(finished)),
-        None => {
-            Err(Problem::error(path.display().to_string(), "a run with another configuration ended here")
-                .hint("choose another folder, or remove this one")
-                .into())
+    let mut opened = Opened::new(&run, options.threads, &shards)?;
+    match folder.look(&opened.identity, &run)? {
+        Found::Finished(finished) => return Ok(finished),
+        Found::Nothing => {}
+        Found::Unfinished => {
+            state::load(&mut opened.trainer, &opened.identity, &folder.state())?;
+            if options.unfinished == Unfinished::Refuse {
+                let what = format!("an unfinished run is here, at step {}", opened.trainer.optimizer().steps);
+                let problem = Problem::error(out.display().to_string(), what);
+                return Err(problem.hint("--resume continues it").into());
+            }
         }
     }
+    folder.claim(&opened.identity, &run)?;
+    Training::begin(&run, &folder, *options, watch, opened)?.go()
 }
 
-/// A model in the folder that no state belongs to is not overwritten.
-fn refuse_models(out: &Path) -> Result<(), Problems> {
-    if out.join("model.safetensors").exists() {
-        return Err(Problem::error(out.display().to_string(), "there is a model already")
-            .hint("choose another folder")
-            .into());
-    }
-    Ok(())
-}
-
-/// Held while a run goes on; the system drops it with the process.
-fn lock(out: &Path) -> Result<File, Error> {
-    let path = out.join("run.lock");
-    let file = File::create(&path).map_err(ExecError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Problem::error(out.display().to_string(), "another process trains in this folder").into())
-        }
-        Err(std::fs::TryLockError::Error(e)) => Err(ExecError::io("lock", &path)(e).into()),
-    }
-}
-
-fn steps(
-    run: &Run,
-    out: &Path,
-    options: &Options<'_>,
-    watch: &dyn Watch,
+/// A run on its way.
+struct Training<'a> {
+    run: &'a Run,
+    folder: &'a Folder,
+    options: Options<'a>,
+    watch: &'a dyn Watch,
     opened: Opened,
-) -> Result<Finished, Error> {
-    let Opened { tokenizer, corpus, held, mut trainer, identity } = opened;
-    let state = out.join("state.safetensors");
-    let done = trainer.optimizer().steps;
-    watch.begin(&About {
-        run,
-        parameters: trainer.model().values().len(),
-        shares: corpus.shares(),
-        warnings: corpus.warnings(),
-        done,
-        asymmetry: asymmetry(trainer.model(), 2),
-    });
-    let mut metrics = Metrics::open(&out.join("metrics.jsonl"), done)?;
-    let measure = |trainer: &Trainer, step: u64| -> Result<Line, Error> {
-        let held = held.as_ref().map(|h| h.measure(trainer.model(), options.threads)).transpose()?;
-        let asymmetry = asymmetry(trainer.model(), 2);
-        Ok(Line::Measured { step, validation: held.unwrap_or_default(), asymmetry })
-    };
-    let every = run.validation.as_ref().map_or(u64::MAX, |v| v.every);
-    let mut divergence = Divergence::new(trainer.model().config().vocab);
-    let (mut last, mut losses) = (None, Vec::new());
-    let mut sequences = vec![Vec::new(); run.batch];
-    let started = Instant::now();
-    for step in done..run.steps {
-        if step % every == 0 {
-            let line = measure(&trainer, step)?;
-            metrics.add(&line)?;
-            watch.line(&line);
+    metrics: Metrics,
+    divergence: Divergence,
+    started: Instant,
+}
+
+impl<'a> Training<'a> {
+    fn begin(
+        run: &'a Run,
+        folder: &'a Folder,
+        options: Options<'a>,
+        watch: &'a dyn Watch,
+        opened: Opened,
+    ) -> Result<Self, Error> {
+        let Opened { trainer, corpus, warnings, .. } = &opened;
+        let done = trainer.optimizer().steps;
+        let parameters = trainer.model().values().len();
+        watch.begin(&About { run, parameters, shares: corpus.shares(), warnings, done });
+        let metrics = Metrics::open(&folder.metrics(), done)?;
+        let mut divergence = Divergence::new(run.batch);
+        for line in read_metrics(&folder.metrics())? {
+            if let Line::Step { loss, gradient_norm, .. } = line {
+                divergence.notice(Step { loss, gradient_norm });
+            }
         }
-        for (i, sequence) in sequences.iter_mut().enumerate() {
-            corpus.sequence(step * run.batch as u64 + i as u64, sequence)?;
+        Ok(Self { run, folder, options, watch, opened, metrics, divergence, started: Instant::now() })
+    }
+
+    fn go(mut self) -> Result<Finished, Error> {
+        let (run, done) = (self.run, self.opened.trainer.optimizer().steps);
+        let every = run.validation.as_ref().map_or(u64::MAX, |v| v.every);
+        let mut sequences = vec![Vec::new(); run.batch];
+        let mut due = false;
+        for step in done..run.steps {
+            let cancelled = self.options.cancel.load(Ordering::Relaxed);
+            if cancelled && step == done {
+                return Err(ExecError::Interrupted.into());
+            }
+            if !cancelled && step % every == 0 {
+                self.measure(step)?;
+            }
+            for (i, sequence) in sequences.iter_mut().enumerate() {
+                self.opened.corpus.sequence(step * run.batch as u64 + i as u64, sequence)?;
+            }
+            let seen = self.opened.trainer.look(&sequences)?;
+            let verdict = self.divergence.notice(seen);
+            if let Verdict::Diverged(why) = verdict {
+                return Err(self.diverged(step + 1, &why));
+            }
+            self.keep(step)?;
+            // A state is kept only when the next batch has shown that it is good.
+            due |= cancelled || (step > done && step % run.checkpoints.every == 0);
+            if due && verdict == Verdict::Good {
+                self.save_state()?;
+                due = false;
+            }
+            if cancelled {
+                return Err(ExecError::Interrupted.into());
+            }
+            let lr = run.optimizer.lr * run.schedule.factor(step, run.steps);
+            self.opened.trainer.update(seen, lr);
+            self.add(Line::Step {
+                step: step + 1,
+                loss: seen.loss,
+                lr,
+                gradient_norm: seen.gradient_norm,
+                tokens: run.tokens(step + 1),
+                seconds: self.started.elapsed().as_secs_f64(),
+            })?;
         }
-        let lr = run.optimizer.lr * run.schedule.factor(step, run.steps);
-        let taken = trainer.step(&sequences, lr)?;
-        if let Some(why) = divergence.notice(taken) {
-            // The state on the disk is the last good one; nothing is written over it.
-            return Err(Problem::error(out.display().to_string(), format!("step {}: {why}", step + 1))
-                .hint("a lower learning rate, a longer warm-up or clipping; the last good state is kept")
-                .into());
+        let seconds = if done < run.steps { self.started.elapsed().as_secs_f64() } else { 0.0 };
+        if !self.opened.trainer.model().values().iter().all(|w| w.is_finite()) {
+            return Err(self.diverged(run.steps, "a weight is not a number"));
         }
-        let line = Line::Step {
-            step: step + 1,
-            loss: taken.loss,
-            lr,
-            gradient_norm: taken.gradient_norm,
-            tokens: (step + 1) * (run.batch * run.sequence) as u64,
-            seconds: started.elapsed().as_secs_f64(),
-        };
-        metrics.add(&line)?;
-        watch.line(&line);
-        losses.push(taken.loss);
-        last = Some(line);
-        let cancelled = options.cancel.load(Ordering::Relaxed);
-        if run.checkpoints.keep.contains(&(step + 1)) {
-            let kept = out.join(format!("step-{}", step + 1));
-            store::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, &kept)?;
-        }
-        if cancelled || ((step + 1) % run.checkpoints.every == 0 && step + 1 < run.steps) {
-            store::save_state(&trainer, &identity, &state)?;
-        }
-        if cancelled {
+        self.keep(run.steps)?;
+        // Whatever stops the rest, it can be done again.
+        self.save_state()?;
+        if self.options.cancel.load(Ordering::Relaxed) {
             return Err(ExecError::Interrupted.into());
         }
+        self.measure(run.steps)?;
+        self.save_model(self.folder.path())?;
+        self.metrics.sync()?;
+        let lines = read_metrics(&self.folder.metrics())?;
+        let Opened { identity, trainer, .. } = self.opened;
+        let finished = Finished::new(identity, run, trainer.model(), &lines, seconds);
+        self.folder.finish(&finished, &curves::picture(&lines))?;
+        Ok(finished)
     }
-    let line = measure(&trainer, run.steps)?;
-    metrics.add(&line)?;
-    watch.line(&line);
-    store::save_model(trainer.model(), &run.checkpoints.dtype, &tokenizer, out)?;
-    let curves = curves::picture(&read_metrics(&out.join("metrics.jsonl"))?);
-    files::write(&out.join("curves.svg"), curves.as_bytes())?;
-    let tail = losses.len().div_ceil(10).max(1);
-    let tail = &losses[losses.len().saturating_sub(tail)..];
-    let (validation, asymmetry) = match line {
-        Line::Measured { validation, asymmetry, .. } => (validation, asymmetry),
-        Line::Step { .. } => Default::default(),
-    };
-    let finished = Finished {
-        identity,
-        steps: run.steps,
-        tokens: run.steps * (run.batch * run.sequence) as u64,
-        parameters: trainer.model().values().len(),
-        loss: tail.iter().sum::<f64>() / tail.len().max(1) as f64,
-        seconds: match last {
-            Some(Line::Step { seconds, .. }) => seconds,
-            _ => 0.0,
-        },
-        validation,
-        asymmetry,
-    };
-    let text = serde_json::to_string_pretty(&finished).unwrap_or_default() + "\n";
-    files::write(&out.join(FINISHED), text.as_bytes())?;
-    // What only a continuation needs.
-    for left in [state.as_path(), &out.join("run.lock")] {
-        let _ = std::fs::remove_file(left);
+
+    fn add(&mut self, line: Line) -> Result<(), ExecError> {
+        self.metrics.add(&line)?;
+        self.watch.line(&line);
+        Ok(())
     }
-    Ok(finished)
+
+    fn measure(&mut self, step: u64) -> Result<(), Error> {
+        let Opened { trainer, held, .. } = &self.opened;
+        let held = held.as_ref().map(|h| h.measure(trainer.model(), self.options.threads)).transpose()?;
+        let asymmetry = asymmetry(trainer.model(), 2);
+        Ok(self.add(Line::Measured { step, validation: held.unwrap_or_default(), asymmetry })?)
+    }
+
+    fn save_model(&self, out: &Path) -> Result<(), Error> {
+        store::save_model(self.opened.trainer.model(), self.run.checkpoints.dtype, &self.opened.beside, out)
+    }
+
+    /// Keeps the model after a step for good, if that was asked for.
+    fn keep(&self, step: u64) -> Result<(), Error> {
+        let wanted = self.run.checkpoints.keep.contains(&step);
+        if wanted { self.save_model(&self.folder.of_step(step)) } else { Ok(()) }
+    }
+
+    fn save_state(&mut self) -> Result<(), ExecError> {
+        self.metrics.sync()?;
+        state::save(&self.opened.trainer, &self.opened.identity, &self.folder.state())
+    }
+
+    /// What to say when the loss ran away; the last good model is then in a folder of its own.
+    fn diverged(&mut self, step: u64, why: &str) -> Error {
+        let out = self.folder.last_good();
+        let loaded = state::load(&mut self.opened.trainer, &self.opened.identity, &self.folder.state());
+        let written =
+            loaded.and_then(|found| if found { self.save_model(&out).map(|()| true) } else { Ok(false) });
+        let remedy = "with a lower learning rate, a longer warm-up or clipping";
+        let hint = match written {
+            Ok(true) => format!(
+                "begin another run {remedy}, and if you like from the last good model, after step {}:\n  start: {{checkpoint: {}}}",
+                self.opened.trainer.optimizer().steps,
+                out.display()
+            ),
+            Ok(false) => format!("begin another run {remedy}; no state was kept before"),
+            Err(e) => format!("begin another run {remedy}; the last good model could not be kept: {e}"),
+        };
+        let at = self.folder.path().display().to_string();
+        Problem::error(at, format!("step {step}: {why}")).hint(hint).into()
+    }
 }

@@ -1,139 +1,103 @@
-//! Models and states on the disk.
+//! Models on the disk, as `transformers` loads them.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use growmerge::checkpoint::{Checkpoint, DType};
-use growmerge::decoder::Tensors;
+use growmerge::checkpoint::DType;
+use growmerge::device::cpu::Cpu;
+use growmerge::device::{Chunk, Device, Finiteness};
 use growmerge::problem::{Error, ExecError, Problem};
-use half::{bf16, f16};
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
+use super::config::ElementType;
 use super::model::Model;
-use super::optimizer::AdamW;
-use super::trainer::Trainer;
-use crate::files::{aside, folder, write};
+use crate::files::{folder, write};
+use crate::tensors::{self, Entry};
 
-/// Files of a tokenizer that go with a model, where they are there.
-const TOKENIZER: [&str; 6] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "generation_config.json",
-];
+/// Elements that are narrowed at once.
+const BLOCK: usize = 1 << 16;
 
-/// Element types that a model can be written in.
-pub(super) const DTYPES: [&str; 3] = ["float32", "bfloat16", "float16"];
+/// Files that go along with a model, as name and path.
+pub(super) type Beside = Vec<(String, PathBuf)>;
 
-/// Writes a model that `transformers` loads: `config.json`, the tokenizer's files, and the weights last.
-pub(super) fn save_model(model: &Model, dtype: &str, tokenizer: &Path, out: &Path) -> Result<(), ExecError> {
+/// Writes a model: `config.json`, what goes along with it, and the weights last.
+///
+/// # Errors
+/// A weight that is no number in the type asked for; what the machine does.
+pub(super) fn save_model(
+    model: &Model,
+    element: ElementType,
+    beside: &Beside,
+    out: &Path,
+) -> Result<(), Error> {
     folder(out)?;
     let mut config = model.json.clone();
-    config.insert("dtype".into(), dtype.into());
+    config.insert("dtype".into(), element.name().into());
     config.remove("torch_dtype");
     if !config.contains_key("architectures") && model.config().model_type == "llama" {
         config.insert("architectures".into(), serde_json::json!(["LlamaForCausalLM"]));
     }
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
-    write(&out.join("config.json"), text.as_bytes())?;
-    for name in TOKENIZER {
-        let from = tokenizer.join(name);
-        if from.is_file() && from != out.join(name) {
-            let bytes = std::fs::read(&from).map_err(ExecError::io("read", &from))?;
-            write(&out.join(name), &bytes)?;
-        }
+    write(&out.join("config.json"), text)?;
+    for (name, from) in beside {
+        write(&out.join(name), std::fs::read(from).map_err(ExecError::io("read", from))?)?;
     }
-    let narrow = |values: &[f32]| -> Vec<u8> {
-        match dtype {
-            "bfloat16" => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-            "float16" => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-            _ => bytemuck::cast_slice(values).to_vec(),
-        }
+    let stored = match element {
+        ElementType::Float32 => Dtype::F32,
+        ElementType::Bfloat16 => Dtype::BF16,
+        ElementType::Float16 => Dtype::F16,
     };
-    let stored = match dtype {
-        "bfloat16" => Dtype::BF16,
-        "float16" => Dtype::F16,
-        _ => Dtype::F32,
-    };
+    let values = |s: &growmerge::decoder::Slot| &model.values()[s.range.clone()];
     let slots = model.layout().slots().iter();
-    let bytes: Vec<(&str, &[usize], Vec<u8>)> = slots
-        .map(|s| (s.name.as_str(), s.shape.as_slice(), narrow(&model.values()[s.range.clone()])))
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| (*name, stored, shape.to_vec(), bytes.as_slice()));
-    save(views, HashMap::from([("format".into(), "pt".into())]), &out.join("model.safetensors"))
-}
-
-fn save<'b>(
-    tensors: impl Iterator<Item = (&'b str, Dtype, Vec<usize>, &'b [u8])>,
-    metadata: HashMap<String, String>,
-    path: &Path,
-) -> Result<(), ExecError> {
-    let unwritable = |e: safetensors::SafeTensorError| match e {
-        safetensors::SafeTensorError::IoError(e) => ExecError::io("write", path)(e),
-        e => ExecError::io("write", path)(std::io::Error::other(e.to_string())),
-    };
-    let views: Result<Vec<_>, _> = tensors
-        .map(|(name, dtype, shape, bytes)| Ok((name, TensorView::new(dtype, shape, bytes)?)))
-        .collect();
-    let aside = aside(path);
-    safetensors::serialize_to_file(views.map_err(unwritable)?, Some(metadata), &aside).map_err(unwritable)?;
-    std::fs::rename(&aside, path).map_err(ExecError::io("rename", path))
-}
-
-/// The three parts of a state, as they are stored.
-const PARTS: [&str; 3] = ["weights", "first_moment", "second_moment"];
-
-/// Writes everything that training continues from.
-pub(super) fn save_state(trainer: &Trainer, identity: &str, path: &Path) -> Result<(), ExecError> {
-    let AdamW { first, second, steps, .. } = trainer.optimizer();
-    let parts = [trainer.model().values(), first, second];
-    let views = PARTS.iter().zip(parts).map(|(name, values)| {
-        (*name, Dtype::F32, vec![values.len()], bytemuck::cast_slice::<f32, u8>(values))
+    let entries: Vec<Entry<'_>> =
+        slots.map(|s| Entry { name: &s.name, shape: &s.shape, values: values(s) }).collect();
+    let path = out.join("model.safetensors");
+    let (cpu, mut bytes, mut no_number) = (Cpu::new(), Vec::new(), None);
+    let written = tensors::write(&path, [("format", "pt".into())], stored, &entries, |entry, file| {
+        for block in entry.values.chunks(BLOCK) {
+            let block = Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(block) };
+            bytes.resize(block.len() * element.dtype().size(), 0);
+            let stored = cpu.load(block).and_then(|block| cpu.store(&block, element.dtype(), &mut bytes));
+            if stored.map_err(io::Error::other)? == Finiteness::NonFinite {
+                no_number = Some(entry.name.to_owned());
+                return Err(io::Error::other("a weight is no number"));
+            }
+            file.write_all(&bytes)?;
+        }
+        Ok(())
     });
-    let metadata = [("identity".to_owned(), identity.to_owned()), ("steps".to_owned(), steps.to_string())];
-    save(views, HashMap::from(metadata), path)
-}
-
-/// Sets a trainer back to a stored state; `false` if there is none.
-pub(super) fn load_state(trainer: &mut Trainer, identity: &str, path: &Path) -> Result<bool, Error> {
-    if !path.is_file() {
-        return Ok(false);
-    }
-    let name = path.display().to_string();
-    let stored = Checkpoint::open(&name)?;
-    let damaged = |what: &str| Problem::error(&name, what).hint("remove it to begin again");
-    let metadata = stored.files().first().and_then(|f| metadata(f.header.get(8..)?));
-    let entry = |key: &str| metadata.as_ref()?.get(key)?.as_str().map(str::to_owned);
-    let (Some(of), Some(steps)) = (entry("identity"), entry("steps").and_then(|s| s.parse().ok())) else {
-        return Err(damaged("is not a state of training").into());
-    };
-    if of != identity {
-        return Err(damaged("is the state of another run").into());
-    }
-    let (model, optimizer) = trainer.parts_mut();
-    for (part, values) in PARTS.iter().zip([
-        model.values_mut(),
-        optimizer.first.as_mut_slice(),
-        optimizer.second.as_mut_slice(),
-    ]) {
-        let tensor = Tensors::tensor(&stored, part).filter(|t| t.dtype == DType::F32);
-        let bytes = tensor.map(|t| t.bytes).filter(|b| b.len() == 4 * values.len());
-        let Some(bytes) = bytes else { return Err(damaged("has not this model's weights").into()) };
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *value = f32::from_le_bytes(*bytes);
+    match no_number {
+        None => Ok(written?),
+        Some(tensor) => {
+            let what = format!("tensor {tensor} has a weight that is no number in {}", element.name());
+            let problem = Problem::error(path.display().to_string(), what);
+            Err(problem.hint("checkpoints: {dtype: float32} holds whatever training makes").into())
         }
     }
-    optimizer.steps = steps;
-    for file in stored.files() {
-        file.check_intact()?;
-    }
-    Ok(true)
 }
 
-fn metadata(header: &[u8]) -> Option<serde_json::Map<String, serde_json::Value>> {
-    let header: serde_json::Value = serde_json::from_slice(header).ok()?;
-    header.get("__metadata__")?.as_object().cloned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_that_is_no_number_in_the_type_asked_for_is_refused_by_name() {
+        let config = serde_json::json!({
+            "model_type": "llama", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1,
+            "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 20, "rms_norm_eps": 1e-5,
+            "hidden_act": "silu", "rope_theta": 1e4, "tie_word_embeddings": true, "initializer_range": 1e6,
+        });
+        let model = Model::scratch(config.as_object().cloned().unwrap(), 1).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let save = |element| save_model(&model, element, &Vec::new(), out.path());
+        let said = save(ElementType::Float16).unwrap_err().to_string();
+        assert!(said.contains("embed_tokens.weight") && said.contains("float16"), "{said}");
+        let left = |ending: &str| {
+            let mut names = std::fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name());
+            names.any(|name| name.to_string_lossy().contains(ending))
+        };
+        assert!(!left("model.safetensors"));
+        save(ElementType::Bfloat16).unwrap();
+        assert!(left("model.safetensors") && !left("partial"));
+    }
 }

@@ -1,29 +1,32 @@
 //! One step: sequences in, weights changed.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use growmerge::decoder::{Batch, Gradients, Memory, Scratch};
 use growmerge::problem::{ExecError, Problems};
+use rayon::prelude::*;
 
 use super::config::Optimizer;
 use super::model::Model;
-use super::optimizer::AdamW;
+use super::optimizer::{AdamW, CHUNK, norm};
 
 /// Tokens of a micro-batch if a run does not say how many sequences it has: enough for the products, few enough
 /// for the cache.
 const MICRO_BATCH_TOKENS: usize = 512;
 
+/// Sequences of a micro-batch, if a run does not say, for sequences of which so many tokens are predicted.
+pub(super) fn micro_batch(sequence: usize) -> usize {
+    (MICRO_BATCH_TOKENS / sequence.max(1)).max(1)
+}
+
 /// A model that is being trained.
 ///
-/// A batch is cut into micro-batches of a fixed number of sequences; threads take one after another, and their
-/// gradients are added in order. So nothing depends on the number of threads, to the bit.
+/// A batch is cut into micro-batches of a fixed number of sequences; each thread takes one, and when all are done
+/// their gradients are added in order. So nothing depends on the number of threads, to the bit.
 #[derive(Debug)]
 pub struct Trainer {
     model: Model,
     optimizer: AdamW,
     pool: rayon::ThreadPool,
-    workers: Vec<Mutex<Worker>>,
+    workers: Vec<Worker>,
     total: Gradients,
     micro_batch: Option<usize>,
 }
@@ -60,7 +63,7 @@ impl Trainer {
         let total = Gradients::new(&model);
         let worker = || {
             let gradients = total.clone();
-            Mutex::new(Worker { scratch: Scratch::default(), memory: Memory::default(), gradients })
+            Worker { scratch: Scratch::default(), memory: Memory::default(), gradients }
         };
         let workers = (0..threads).map(|_| worker()).collect();
         let optimizer = AdamW::new(settings, model.layout());
@@ -83,53 +86,65 @@ impl Trainer {
     }
 
     /// One step on sequences of one length, each a token longer than what is predicted of it. Token ids must be
-    /// below the vocabulary's size.
+    /// below the vocabulary's size. Weights stay as they are if loss or gradient are no numbers.
     ///
     /// # Errors
     /// None for a model that was opened; a decoder checks again.
     pub fn step(&mut self, sequences: &[Vec<u32>], lr: f64) -> Result<Step, Problems> {
+        let step = self.look(sequences)?;
+        self.update(step, lr);
+        Ok(step)
+    }
+
+    /// The first half of a step: how far the model as it is now is from a batch.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub(super) fn look(&mut self, sequences: &[Vec<u32>]) -> Result<Step, Problems> {
         let loss = self.gradients(sequences)?;
+        let gradient_norm =
+            if loss.is_finite() { self.pool.install(|| norm(self.total.values())) } else { f64::NAN };
+        Ok(Step { loss, gradient_norm })
+    }
+
+    /// The second half: a step along the gradients of the last look.
+    pub(super) fn update(&mut self, seen: Step, lr: f64) {
         let Self { model, optimizer, pool, total, .. } = self;
-        if !loss.is_finite() {
-            return Ok(Step { loss, gradient_norm: f64::NAN });
-        }
-        let norm = pool.install(|| optimizer.step(model.values_mut(), total.values(), lr));
-        Ok(Step { loss, gradient_norm: norm })
+        pool.install(|| optimizer.step(model.values_mut(), total.values(), seen.gradient_norm, lr));
     }
 
     /// The mean loss of a batch; its gradients are then in `total`.
     fn gradients(&mut self, sequences: &[Vec<u32>]) -> Result<f64, Problems> {
         let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let tokens: usize = sequences.iter().map(|s| s.len().saturating_sub(1)).sum();
-        let size = self.micro_batch.unwrap_or(MICRO_BATCH_TOKENS / length.saturating_sub(1).max(1)).max(1);
-        let parts: Vec<&[Vec<u32>]> = sequences.chunks(size).collect();
+        let size = self.micro_batch.unwrap_or_else(|| micro_batch(length.saturating_sub(1)));
         let scale = (1.0 / tokens.max(1) as f64) as f32;
-        let decoder = self.model.decoder(length)?;
-        self.total.values_mut().fill(0.0);
-        let next = AtomicUsize::new(0);
-        let sum = Mutex::new((0, 0.0, &mut self.total));
-        let turned = Condvar::new();
-        self.pool.broadcast(|context| {
-            let mut worker = self.workers[context.index()].lock().unwrap_or_else(PoisonError::into_inner);
-            let Worker { scratch, memory, gradients } = &mut *worker;
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(index) else { break };
-                let mut batch = Batch::default();
-                part.iter().for_each(|ids| batch.push(ids, 1..ids.len()));
-                gradients.values_mut().fill(0.0);
-                let loss = decoder.gradients(&batch, scale, scratch, memory, gradients);
-                let turn = sum.lock().unwrap_or_else(PoisonError::into_inner);
-                let turn = turned.wait_while(turn, |(turn, ..)| *turn != index);
-                let mut turn = turn.unwrap_or_else(PoisonError::into_inner);
-                let (turn, all, total) = &mut *turn;
-                total.values_mut().iter_mut().zip(gradients.values()).for_each(|(t, g)| *t += g);
-                *all += loss;
-                *turn += 1;
-                turned.notify_all();
+        let Self { model, pool, workers, total, .. } = self;
+        let decoder = model.decoder(length)?;
+        let mut loss = 0.0;
+        let parts: Vec<&[Vec<u32>]> = sequences.chunks(size.max(1)).collect();
+        pool.install(|| {
+            total.values_mut().par_chunks_mut(CHUNK).for_each(|total| total.fill(0.0));
+            for parts in parts.chunks(workers.len().max(1)) {
+                let one_each = workers.par_iter_mut().zip(parts).with_max_len(1);
+                let losses = one_each.map(|(worker, part)| {
+                    let Worker { scratch, memory, gradients } = worker;
+                    let mut batch = Batch::default();
+                    part.iter().for_each(|ids| batch.push(ids, 1..ids.len()));
+                    gradients.values_mut().fill(0.0);
+                    decoder.gradients(&batch, scale, scratch, memory, gradients)
+                });
+                losses.collect::<Vec<f64>>().iter().for_each(|of_part| loss += of_part);
+                let of_parts = &workers[..parts.len()];
+                let chunks = total.values_mut().par_chunks_mut(CHUNK).enumerate();
+                chunks.for_each(|(i, total)| {
+                    for worker in of_parts {
+                        let gradients = &worker.gradients.values()[i * CHUNK..];
+                        total.iter_mut().zip(gradients).for_each(|(t, g)| *t += g);
+                    }
+                });
             }
         });
-        let (_, loss, _) = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(loss / tokens.max(1) as f64)
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use growmerge::eval::{Measured, Prepared, Reading, Split, Start, Text, Tokenizer, Unit, measure};
 use growmerge::execute::Observer;
 use growmerge::problem::Problems;
+use growmerge::write::sha256_hex;
 use serde::{Deserialize, Serialize};
 
 use super::config::Validation;
@@ -13,8 +14,10 @@ use super::model::Model;
 
 /// Texts in tokens, each line by itself, in windows of a training sequence.
 #[derive(Debug, Default)]
-pub struct Held {
+pub(super) struct Held {
     languages: Vec<String>,
+    /// Of text and start token, in hex.
+    digests: Vec<String>,
     prepared: Vec<Prepared>,
 }
 
@@ -35,7 +38,7 @@ impl Held {
     ///
     /// # Errors
     /// What is wrong with texts and tokenizer.
-    pub fn open(
+    pub(super) fn open(
         config: &Validation,
         tokenizer: &Path,
         vocab: usize,
@@ -46,10 +49,12 @@ impl Held {
         let (mut held, mut problems) = (Self::default(), Problems::new());
         for (language, path) in &config.texts {
             let tokens = Text::read(language, path, &reading)
-                .and_then(|text| tokenizer.encode(&text.documents, vocab));
+                .and_then(|text| Ok((text.sha256(), tokenizer.encode(&text.documents, vocab)?)));
             match tokens {
-                Ok(tokens) => {
+                Ok((digest, tokens)) => {
                     held.languages.push(language.clone());
+                    let identity = format!("{digest} {:?}", tokenizer.start());
+                    held.digests.push(sha256_hex(identity.as_bytes()));
                     let stride = (sequence / 2).max(1);
                     held.prepared.push(Prepared::new(tokens, sequence, stride, Unit::Document));
                 }
@@ -59,11 +64,16 @@ impl Held {
         if problems.has_errors() { Err(problems) } else { Ok(held) }
     }
 
+    /// Of everything that is measured, by language.
+    pub(super) fn digests(&self) -> impl Iterator<Item = &str> {
+        self.digests.iter().map(String::as_str)
+    }
+
     /// Measures a model on all of them.
     ///
     /// # Errors
     /// None for a model that was opened.
-    pub fn measure(&self, model: &Model, threads: usize) -> Result<Scores, Problems> {
+    pub(super) fn measure(&self, model: &Model, threads: usize) -> Result<Scores, Problems> {
         let longest = self.prepared.iter().map(Prepared::longest).max().unwrap_or(0);
         let measured = measure(&model.decoder(longest)?, &self.prepared, threads, &Silent);
         let score = |m: &Measured| Score {
