@@ -105,7 +105,7 @@ impl Reader<'_> {
         };
         for (key, value) in map {
             let Yaml::Text(name) = &key.yaml else { continue };
-            self.key(name, key, value, &join(path, name), Level::Reference);
+            self.key(name, key, &join(path, name), Level::Reference);
         }
         let beside = self.beside(given("lora"), given("grow"), path);
         let found = match (given("model"), given("path")) {

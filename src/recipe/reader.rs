@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
                 self.error(path, key, format!("keys must be text, not {}", key.yaml.kind()));
                 continue;
             };
-            self.key(name, key, value, &join(path, name), level);
+            self.key(name, key, &join(path, name), level);
             entries.push((name.as_str(), value));
         }
         Some(Entries(entries))
