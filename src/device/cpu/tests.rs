@@ -291,3 +291,21 @@ fn counting_and_cutting_agree_with_a_sort() {
         }
     }
 }
+
+#[test]
+fn rows_of_a_product_are_summed_in_order_at_any_width() {
+    let (rank, stride) = (7, LINE + 130);
+    let (left, right) = (pattern(rank, 11), pattern(rank * stride, 127));
+    for len in LENGTHS {
+        let sum = |column: usize| (0..rank).fold(0.0, |sum, k| sum + left[k] * right[k * stride + column]);
+        for d in devices() {
+            // From the first column on, and from one in the middle.
+            for first in [0, 3] {
+                let mut out = vec![f32::NAN; len];
+                d.combine(&left, &right[first..], stride, &mut out);
+                let want: Vec<f32> = (0..len).map(|column| sum(first + column)).collect();
+                assert_eq!(bytes(&out), bytes(&want), "{len} from {first}");
+            }
+        }
+    }
+}
