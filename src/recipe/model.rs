@@ -103,7 +103,7 @@ impl Reader<'_> {
             let mut found = map.iter().filter(|(_, value)| !matches!(value.yaml, Yaml::Null));
             found.find(|(key, _)| matches!(&key.yaml, Yaml::Text(name) if name == wanted)).map(|(_, v)| v)
         };
-        for (key, value) in map {
+        for (key, _) in map {
             let Yaml::Text(name) = &key.yaml else { continue };
             self.key(name, key, &join(path, name), Level::Reference);
         }
