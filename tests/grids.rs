@@ -174,20 +174,20 @@ fn the_papers_grid_runs_on_models_that_are_there() {
         recipe_file("grow-up-and-merge.yaml").replace("liu-nlp/Hyper", &format!("{}/Hyper", at.display()));
     let grid = grid(&text);
     let mut library = Library::new();
-    let mut digests = BTreeSet::new();
+    let mut models = BTreeSet::new();
     for member in &grid.members {
         let plan = Plan::from_reading_with(member.reading.clone(), &PlanOptions::default(), &mut library);
         let plan = plan.unwrap_or_else(|p| panic!("{}: {p}", member.name));
         assert!(plan.warnings.is_empty(), "{}", plan.warnings);
         assert_eq!(plan.name.as_deref(), Some(member.name.as_str()));
-        digests.insert(plan.digest.clone());
+        models.extend(plan.inputs.iter().map(|i| i.name().to_owned()));
         if member.name.ends_with("2x_ekk-fao-swe") {
             let merged = support::run(&plan, &Cpu::new(), 1).unwrap();
             assert_eq!(merged.len(), 1);
             assert!(merged.values().all(|t| t.dtype == safetensors::Dtype::F16));
         }
     }
-    assert!(digests.len() > 5 * 26, "plans differ: {}", digests.len());
+    assert_eq!(models.len(), 18);
 }
 
 /// The quickstart's models in the paper's grid, in float32.
@@ -230,7 +230,9 @@ fn the_papers_methods_are_three_by_algebra() {
         let linear = merged("linear", languages, "en");
         // Whatever the base is.
         assert!(apart(&linear, &merged("task_arithmetic", languages, "en")) < 1e-6);
-        assert!(apart(&linear, &merged("task_arithmetic", languages, "sv")) < 1e-6);
+        if languages == "ekk-fao" {
+            assert!(apart(&linear, &merged("task_arithmetic", languages, "sv")) < 1e-6);
+        }
 
         let sphere = merged("multislerp", languages, "en");
         let models: Vec<support::Tensors> = folders.iter().map(|f| read(&quickstart.join(f))).collect();
@@ -256,7 +258,8 @@ fn the_papers_methods_are_three_by_algebra() {
         // The others are neither, nor independent of the base.
         for method in ["ties", "dare_ties"] {
             let merge = merged(method, languages, "en");
-            assert!(apart(&linear, &merge) > 1e-3 && apart(&merge, &merged(method, languages, "sv")) > 1e-3);
+            assert!(apart(&linear, &merge) > 1e-3, "{method}");
+            assert!(apart(&merge, &merged(method, languages, "sv")) > 1e-3, "{method}");
         }
     }
 }
@@ -533,6 +536,22 @@ fn members_are_listed_merged_and_skipped_when_complete() {
     let card = std::fs::read_to_string(member.join("README.md")).unwrap();
     assert!(card.contains("# ties-et-fo-is") && card.contains("  - model: recipes/quickstart/fo"), "{card}");
     assert!(!card.contains("matrix"), "{card}");
+
+    // Checkpoints of one architecture have the same headers; the same name over other models is another merge.
+    let other = recipe_file("grid.yaml").replace("quickstart/{language}", "quickstart/{language.path}");
+    let other =
+        other.replace("[et, fo, is]", "[{name: et, path: sv}, {name: fo, path: fo}, {name: is, path: is}]");
+    let file = folder.path().join("other.yaml");
+    std::fs::write(&file, other).unwrap();
+    let run_other = command()
+        .arg("merge")
+        .arg(&file)
+        .arg(&out)
+        .args(["--only", "ties-et-is", "--resume"])
+        .assert()
+        .code(2);
+    let refused = String::from_utf8_lossy(&run_other.get_output().stderr).into_owned();
+    assert!(refused.contains("ties-et-is: error:") && refused.contains("not empty"), "{refused}");
 
     let (said, _) = run(&["--only", "linear-fo-is", "--json"], 0);
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();

@@ -38,10 +38,13 @@ pub(super) fn list(folder: &Path) -> Result<Vec<String>, ExecError> {
     Ok(names)
 }
 
-/// Whether the folder's manifest is of this plan.
+/// Whether the folder's manifest is of this plan, and of the models that it names: checkpoints of one
+/// architecture have the same headers, so a digest does not tell them apart.
 pub(super) fn is_of(plan: &Plan, folder: &Path) -> bool {
     let bytes = std::fs::read(folder.join(MANIFEST)).unwrap_or_default();
-    serde_json::from_slice::<Manifest>(&bytes).is_ok_and(|m| m.plan == plan.digest)
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return false };
+    let recorded = manifest.inputs.iter().filter(|i| i.read_by.is_none()).map(|i| i.model.as_str());
+    manifest.plan == plan.digest && recorded.eq(plan.inputs.iter().map(|i| i.name()))
 }
 
 /// A digest knows headers but no weights, so inputs that were written after the model are suspect.

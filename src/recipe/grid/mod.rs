@@ -63,23 +63,21 @@ pub(super) fn expand(file: &str, text: &str, root: &Node, matrix: &Node) -> Resu
     if reader.problems.has_errors() {
         return Err(reader.problems);
     }
-    // At least as much as is written, but for loops over few elements.
-    let template: usize = match &root.yaml {
-        Yaml::Map(map) => map
-            .iter()
-            .filter(|(k, _)| !matches!(&k.yaml, Yaml::Text(k) if k == "matrix"))
-            .map(|(_, v)| size(v))
-            .sum(),
-        _ => 0,
-    };
+    let mut template = root.clone();
+    if let Yaml::Map(map) = &mut template.yaml {
+        axes::take(map, "matrix");
+        axes::take(map, "name");
+    }
     let mut left = MAX_NODES;
-    if template.saturating_mul(combinations.len()) > MAX_NODES {
+    // What is written is repeated at least that often, but for loops over few elements.
+    if size(&template).saturating_mul(combinations.len()) > MAX_NODES {
         left = 0;
     }
     let mut members = Vec::new();
     for (combination, name) in combinations.iter().zip(names) {
         if left > 0 {
-            let reading = member(file, text, root, &matrix.axes, combination, &name, &mut left);
+            let written = Written { file, text, template: &template, name: root.get("name").unwrap_or(root) };
+            let reading = member(&written, &matrix.axes, combination, &name, &mut left);
             members.push(Member { name, reading });
         }
         if left == 0 {
@@ -91,28 +89,32 @@ pub(super) fn expand(file: &str, text: &str, root: &Node, matrix: &Node) -> Resu
     Ok(Grid { file: file.into(), members })
 }
 
+/// What all members are made of.
+struct Written<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// The recipe without matrix and name.
+    template: &'a Node,
+    /// Where names come from.
+    name: &'a Node,
+}
+
 /// One member's recipe; takes the values that it has from those that are `left`.
 fn member(
-    file: &str,
-    text: &str,
-    root: &Node,
+    written: &Written<'_>,
     axes: &[Axis],
     combination: &Combination,
     name: &str,
     left: &mut usize,
 ) -> Reading {
+    let Written { file, text, .. } = *written;
     let mut reader = Reader::new(file, text, &[]);
-    let mut whole = root.clone();
+    let mut whole = written.template.clone();
     let sets = combination.choices.iter().filter_map(|c| c.set.as_ref()).chain(&combination.sets);
     sets.for_each(|set| overlay(&mut whole, set));
-    if let Yaml::Map(map) = &mut whole.yaml {
-        axes::take(map, "matrix");
-        axes::take(map, "name");
-    }
     let mut filled = reader.fill(&whole, "", &scope(axes, combination));
     if let Yaml::Map(map) = &mut filled.yaml {
-        let at = root.get("name").unwrap_or(root);
-        let node = |text: &str| Node { yaml: Yaml::Text(text.into()), ..*at };
+        let node = |text: &str| Node { yaml: Yaml::Text(text.into()), ..*written.name };
         map.insert(0, (node("name"), node(name)));
     }
     *left = left.saturating_sub(size(&filled));
