@@ -48,6 +48,23 @@ fn levels_filters_gradients_and_moved_layers() {
 }
 
 #[test]
+fn stages_come_before_what_is_made_of_them() {
+    let recipe = recorded("two_stages");
+    let path = recipe.path().to_str().unwrap();
+    insta::assert_snapshot!(prints(&["explain", path]));
+    let json: Value =
+        serde_json::from_str(&prints(&["explain", path, "--json", "--tensor", "*norm.weight"])).unwrap();
+    assert_eq!(json["stages"][0]["name"], "north");
+    assert_eq!(json["stages"][0]["explained"]["method"], "linear");
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    prints(&["explain", path, "--html", page.to_str().unwrap()]);
+    let html = std::fs::read_to_string(&page).unwrap();
+    let (stage, result) = (html.find("<h2>stage north</h2>").unwrap(), html.find("<h2>result</h2>").unwrap());
+    assert!(stage < result && html[stage..result].contains("<svg"));
+}
+
+#[test]
 fn single_tensors_with_the_line_that_set_each_value() {
     let recipe = recorded("levels_filters_gradients");
     let path = recipe.path().to_str().unwrap();

@@ -84,6 +84,7 @@ const RECIPES: &[(&str, Expect)] = &[
     ("slices_last_widest", WithinBut(2e-7, LAST_SLICE)),
     ("levels_filters_gradients", SameBytes),
     ("raw_ties", SameBytes),
+    ("two_stages", ROUNDING),
 ];
 
 fn distance(got: &[f64], want: &[f64]) -> f64 {

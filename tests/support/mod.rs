@@ -14,7 +14,7 @@ use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Observer, Options, Piece, Sealed, Sink};
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::{Error, ExecError};
-use growmerge::recipe::Recipe;
+use growmerge::recipe::{Reading, Recipe};
 use safetensors::tensor::{Dtype, TensorView};
 
 /// A tensor to write: dtype, shape and bytes.
@@ -131,8 +131,7 @@ pub fn plan(recipe: &str) -> Plan {
 }
 
 pub fn plan_with(recipe: &str, options: &PlanOptions) -> Plan {
-    let recipe = Recipe::parse("recipe.yaml", recipe).unwrap_or_else(|p| panic!("{p}"));
-    Plan::build(&recipe, options).unwrap_or_else(|p| panic!("{p}"))
+    Plan::from_reading(Reading::parse("recipe.yaml", recipe), options).unwrap_or_else(|p| panic!("{p}"))
 }
 
 /// Why a recipe is refused.
