@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use growmerge::problem::{Error, ExecError};
 use growmerge_trainer::reproduce::{
-    About, Corpus, Growth, Lengths, Maker, Options, Scale, Status, Study, Watch, run,
+    About, Lengths, Maker, Options, Scale, Status, Study, Texts, Watch, Widening, run,
 };
 use growmerge_trainer::train::config::{Run, Start};
 use serde_json::Value;
@@ -73,7 +73,7 @@ impl Maker for Forger {
         Ok(())
     }
 
-    fn grow(&self, from: &Path, growth: &Growth, out: &Path) -> Result<(), Error> {
+    fn grow(&self, from: &Path, growth: &Widening, out: &Path) -> Result<(), Error> {
         assert_eq!((growth.width, growth.noise_snr), (2, 10.0));
         self.forge(from, growth.seed + 7, out);
         Ok(())
@@ -108,8 +108,8 @@ impl Watch for Count {
 
 fn study() -> Study {
     let mut study = Scale::Mini.study(Some(2));
-    study.grid.sizes = vec![5];
-    study.grid.lambdas = vec![1.0, 2.0];
+    study.merges.sizes = vec![5];
+    study.merges.lambdas = vec![1.0, 2.0];
     study.texts.test_tokens = 60;
     study.texts.valid_tokens = 30;
     study
@@ -129,7 +129,7 @@ fn about() -> About {
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// The quickstart's texts, whatever they are for.
-fn corpus(folder: &Path) -> Corpus {
+fn corpus(folder: &Path) -> Texts {
     for language in ["en", "et", "fo", "is", "fa", "sv"] {
         let text = std::fs::read(root().join(format!("recipes/quickstart/texts/{language}.txt"))).unwrap();
         std::fs::create_dir_all(folder.join(language)).unwrap();
@@ -137,7 +137,7 @@ fn corpus(folder: &Path) -> Corpus {
             std::fs::write(folder.join(language).join(format!("{part}.txt")), &text).unwrap();
         }
     }
-    Corpus::open(folder).unwrap()
+    Texts::open(folder).unwrap()
 }
 
 fn carry_out(study: &Study, out: &Path, maker: &Forger, cancel: &AtomicBool) -> (Count, Result<(), Error>) {
@@ -204,7 +204,7 @@ fn a_study_is_made_measured_reported_and_then_found() {
 
     // Another grid uses the same models; another learning rate makes all but the tokenizer anew.
     let mut wider = study();
-    wider.grid.sizes = vec![4, 5];
+    wider.merges.sizes = vec![4, 5];
     carry_out(&wider, folder.path(), &again, &NEVER).1.unwrap();
     assert!(again.made.borrow().is_empty());
     let mut other = study();

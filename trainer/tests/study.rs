@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use growmerge_trainer::reproduce::{self, About, Corpus, Lengths, Scale, Status, Study, Workshop};
+use growmerge_trainer::reproduce::{self, About, Lengths, Scale, Status, Study, Texts, Workshop};
 use growmerge_trainer::train::{self, read_metrics};
 
 struct Quiet;
@@ -21,7 +21,7 @@ impl train::Watch for Quiet {
     fn line(&self, _: &train::Line) {}
 }
 
-fn corpus(folder: &Path) -> Corpus {
+fn corpus(folder: &Path) -> Texts {
     let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/quickstart/texts");
     for language in reproduce::all_languages() {
         let text = std::fs::read(texts.join(format!("{language}.txt"))).unwrap();
@@ -30,7 +30,7 @@ fn corpus(folder: &Path) -> Corpus {
             std::fs::write(folder.join(language).join(format!("{part}.txt")), &text).unwrap();
         }
     }
-    Corpus::open(folder).unwrap()
+    Texts::open(folder).unwrap()
 }
 
 fn study() -> Study {
@@ -40,7 +40,7 @@ fn study() -> Study {
     (model.heads, model.kv_heads, model.head_dim) = (2, 1, 8);
     (study.sequence, study.batch) = (32, 4);
     (study.steps.seed, study.steps.english, study.steps.language) = (30, 8, 8);
-    study.grid.sizes = vec![5];
+    study.merges.sizes = vec![5];
     (study.texts.test_tokens, study.texts.valid_tokens) = (200, 100);
     study
 }

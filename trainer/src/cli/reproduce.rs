@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use growmerge::problem::{Error, ExecError};
 use growmerge_trainer::reproduce::{
-    self, About, Corpus, Lengths, Options, Scale, Status, Study, Watch, Workshop,
+    self, About, Lengths, Options, Scale, Status, Study, Texts, Watch, Workshop,
 };
 use growmerge_trainer::train;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let study = scale.study(args.seeds);
     let out = args.out.clone().unwrap_or_else(|| format!("out/reproduce-{name}").into());
-    let corpus = Corpus::open(&args.texts)?;
+    let corpus = Texts::open(&args.texts)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(cores, usize::from);
     let cancel = cancel_on_signal()?;

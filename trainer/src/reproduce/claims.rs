@@ -245,7 +245,7 @@ fn listed<const N: usize>(items: [(&str, Estimate); N]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reproduce::form::tests::book_by_language;
+    use crate::reproduce::form::tests::{ByLanguage, book_by_language};
 
     #[test]
     fn a_method_that_is_better_in_one_language_only_is_named_with_it() {
@@ -253,9 +253,11 @@ mod tests {
         let linear = |_: &str| 40.0;
         let ties = |code: &str| if code == "fa" { 20.0 } else { 44.0 };
         let dare = |_: &str| 60.0;
-        let entries: [(Method, &dyn Fn(&str) -> f64); 3] =
-            [(Method::Linear, &linear), (Method::Ties, &ties), (Method::DareTies, &dare)];
-        let entries: Vec<_> = entries.iter().map(|(m, bits)| (1, Setup::Small, merge(*m), *bits)).collect();
+        let entries: [ByLanguage<'_>; 3] = [
+            (1, Setup::Small, merge(Method::Linear), &linear),
+            (1, Setup::Small, merge(Method::Ties), &ties),
+            (1, Setup::Small, merge(Method::DareTies), &dare),
+        ];
         let told = reversals(&book_by_language(&entries), Setup::Small).unwrap();
         assert!(told.contains("ties is better in fa (-0.50), worse in et (+0.10), fo (+0.10)"), "{told}");
         assert!(!told.contains("dare_ties"), "it is worse everywhere: {told}");

@@ -113,7 +113,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::reproduce::corpus::all_languages;
+    use crate::reproduce::texts::all_languages;
 
     /// A book of two sentences of 10 and 30 bytes in each language, with the given bits of each by seed and setup.
     pub(in crate::reproduce) fn book(entries: &[(u64, Setup, Subject, [f64; 2])]) -> Book {

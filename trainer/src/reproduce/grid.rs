@@ -11,12 +11,12 @@ use growmerge::write::sha256_hex;
 
 use super::Watch;
 use super::book::{Book, Swept};
-use super::corpus::{Part, all_languages};
 use super::ledger::Ledger;
 use super::models::Models;
 use super::recipe::Merge;
 use super::scale::Study;
 use super::subject::{ENGLISH, Factor, Language, Method, Setup, Subject, Subset, Tuning};
+use super::texts::{Part, all_languages};
 use super::yardstick::{Nats, Yardstick, bits_per_byte};
 
 /// Changes whenever the same model and sentences would give other numbers.
@@ -76,11 +76,11 @@ impl<'a> Grid<'a> {
 
     /// How many measurements the whole study has, at most.
     pub(super) fn size(&self) -> usize {
-        let subsets = Subset::of_sizes(&self.study.grid.sizes).len();
+        let subsets = Subset::of_sizes(&self.study.merges.sizes).len();
         // Of a method with a lambda: the paper's merge, each value on valid text, and the best on test text.
         let of = |method: &Method| match method.factor() {
             Factor::None => 1,
-            Factor::Lambda => 2 + self.study.grid.lambdas.len(),
+            Factor::Lambda => 2 + self.study.merges.lambdas.len(),
         };
         let merges: usize = Method::ALL.iter().map(of).sum();
         self.models.by_subject.len() + self.study.seeds.len() * Setup::ALL.len() * subsets * merges
@@ -99,7 +99,7 @@ impl<'a> Grid<'a> {
         }
         for seed in &self.study.seeds {
             for setup in Setup::ALL {
-                for subset in Subset::of_sizes(&self.study.grid.sizes) {
+                for subset in Subset::of_sizes(&self.study.merges.sizes) {
                     for method in Method::ALL {
                         self.cell(Cell { seed: *seed, setup, subset, method }, &mut book)?;
                     }
@@ -119,7 +119,7 @@ impl<'a> Grid<'a> {
             return Ok(());
         }
         let mut best: Option<(f64, f64)> = None;
-        for lambda in self.study.grid.lambdas.clone() {
+        for lambda in self.study.merges.lambdas.clone() {
             let valid = self.valid;
             let nats = self.merge(cell, lambda, valid)?;
             let bits = |code: &str| bits_per_byte(valid, &nats, code).value;

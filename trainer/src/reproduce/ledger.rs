@@ -10,7 +10,7 @@ use growmerge::problem::{Error, ExecError, Problem};
 use serde::{Deserialize, Serialize};
 
 use super::yardstick::Nats;
-use crate::reproduce::corpus::all_languages;
+use crate::reproduce::texts::all_languages;
 
 /// Measurements by digest of everything that decides them.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! What a study cannot say, in sentences that go before everything it does say.
 
-use super::corpus::all_languages;
 use super::form::t_quantile;
 use super::pictures;
 use super::report::Report;
 use super::scale::{Scale, Study};
 use super::subject::Method;
+use super::texts::all_languages;
 
 impl Report<'_> {
     /// What the study cannot say.
@@ -88,7 +88,7 @@ impl Report<'_> {
 
     /// Where the search for lambda stopped short.
     fn lambdas(&self) -> String {
-        let tried: Vec<String> = self.study.grid.lambdas.iter().map(f64::to_string).collect();
+        let tried: Vec<String> = self.study.merges.lambdas.iter().map(f64::to_string).collect();
         let edge = |method: Method| format!("{} {}", method.name(), self.book.edge(|_, _, m| m == method));
         let edges: Vec<String> = pictures::scaled().map(edge).collect();
         format!(

@@ -7,12 +7,12 @@
 mod book;
 mod claims;
 mod contrast;
-mod corpus;
 mod curves;
 mod form;
 mod grid;
 mod ledger;
 mod limits;
+mod maker;
 mod measures;
 mod models;
 mod pictures;
@@ -21,9 +21,11 @@ mod report;
 mod rows;
 mod runs;
 mod scale;
-mod stages;
+mod shape;
+mod stage;
 mod subject;
 mod tables;
+mod texts;
 mod workshop;
 mod yardstick;
 
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use growmerge::execute::Observer;
 use growmerge::problem::{Error, ExecError};
 use serde::Serialize;
 
@@ -41,12 +44,13 @@ use yardstick::{Measure, Pick, Yardstick};
 pub use book::Edge;
 pub use claims::{Claim, Says};
 pub use contrast::{Contrast, Verdict};
-pub use corpus::{Corpus, Part, all_languages};
-pub use models::Stage;
+pub use maker::{Maker, Widening};
 pub use runs::Lengths;
-pub use scale::{Amounts, Grid, Scale, Shape, Steps, Study};
-pub use stages::{Growth, Maker};
+pub use scale::{Amounts, Merges, Scale, Steps, Study};
+pub use shape::ModelShape;
+pub use stage::Stage;
 pub use subject::{ENGLISH, LANGUAGES, Language, Method, Setup, Subject, Subset, Tuning};
+pub use texts::{Part, Texts, all_languages};
 pub use workshop::Workshop;
 
 /// How a study is carried out; no number depends on it.
@@ -70,6 +74,13 @@ pub trait Watch {
     fn measuring(&self, total: usize);
     /// So many more were.
     fn measured(&self, count: usize);
+}
+
+/// Growing, merging and measuring take no time at these sizes: a study is told of stages and of whole measurements.
+struct Quiet;
+
+impl Observer for Quiet {
+    fn advance(&self, _: u64) {}
 }
 
 /// What became of a stage.
@@ -121,7 +132,7 @@ impl About {
 /// What is wrong with texts or folder; what makers of models say; [`ExecError::Interrupted`]; what the machine does.
 pub fn run(
     study: &Study,
-    corpus: &Corpus,
+    texts: &Texts,
     out: &Path,
     maker: &dyn Maker,
     options: Options<'_>,
@@ -132,16 +143,16 @@ pub fn run(
     let folder = out.join("models");
     files::folder(&folder)?;
     let ledger = ledger::Ledger::open(&out.join("measured.jsonl"))?;
-    let builder = models::Builder { study, corpus, maker, folder: &folder, cancel, watch };
+    let builder = models::Builder { study, texts, maker, folder: &folder, cancel, watch };
     let tokenizer = builder.tokenizer()?;
     let yardstick = |part, pick, tokens| {
         let vocab = study.model.vocab as usize;
-        Yardstick::new(corpus, part, (pick, tokens), &tokenizer.folder, vocab, study.sequence)
+        Yardstick::new(texts, part, (pick, tokens), &tokenizer.folder, vocab, study.sequence)
     };
     let test = yardstick(Part::Test, Pick::Spread, study.texts.test_tokens)?;
     let valid = yardstick(Part::Valid, Pick::Spread, study.texts.valid_tokens)?;
     let watched = yardstick(Part::Valid, Pick::First, study.texts.valid_tokens)?;
-    let lengths = Lengths::new(study, &runs::tokens(corpus, &tokenizer.folder, study.model.vocab)?);
+    let lengths = Lengths::new(study, &runs::tokens(texts, &tokenizer.folder, study.model.vocab)?);
     watch.begin(study, &lengths);
     let models = builder.models(&tokenizer, &lengths, &sentences(&watched, &out.join("valid"))?)?;
     let grid = grid::Grid::new((study, &models), (&test, &valid), ledger, threads, cancel, watch)?;

@@ -3,42 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
 
-use growmerge::problem::{Error, ExecError};
-use growmerge::write::sha256_hex;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use growmerge::problem::Error;
+use serde_json::json;
 
 use super::Watch;
-use super::corpus::{Corpus, Part, all_languages};
+use super::maker::{Maker, Widening};
 use super::runs::{Files, Goal, Lengths, describe};
 use super::scale::Study;
-use super::stages::{Growth, Maker};
+use super::stage::{Stage, Stages};
 use super::subject::{ENGLISH, Language, Setup, Size, Subject};
-use crate::files;
+use super::texts::{Part, Texts, all_languages};
 use crate::train::config::Start;
-
-/// A folder that is complete.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
-    /// For people.
-    pub name: String,
-    /// Of everything that decides it, in hex.
-    pub digest: String,
-    /// How long it took to make, or the last part of it after an interruption.
-    pub seconds: f64,
-    /// Where it is.
-    #[serde(skip)]
-    pub folder: PathBuf,
-}
-
-/// The file that says that a folder is complete.
-const DONE: &str = "stage.json";
-
-/// Changes whenever the same description would give another model.
-const NUMBERS: &str = "study 1";
 
 /// All models of a study.
 #[derive(Debug)]
@@ -76,7 +53,7 @@ pub(super) struct Builder<'a> {
     /// What is made.
     pub study: &'a Study,
     /// What it is made from.
-    pub corpus: &'a Corpus,
+    pub texts: &'a Texts,
     /// Makes it.
     pub maker: &'a dyn Maker,
     /// Where it is made.
@@ -88,16 +65,20 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn stages(&self) -> Stages<'_> {
+        Stages { folder: self.folder, cancel: self.cancel, watch: self.watch }
+    }
+
     /// The tokenizer of all models of the study.
     ///
     /// # Errors
     /// What its maker says.
     pub(super) fn tokenizer(&self) -> Result<Stage, Error> {
         let texts: Vec<(&str, &Path)> =
-            all_languages().map(|l| (l, self.corpus.path(l, Part::Train))).collect();
-        let digests: Vec<&str> = all_languages().map(|l| self.corpus.sha256(l, Part::Train)).collect();
+            all_languages().map(|l| (l, self.texts.path(l, Part::Train))).collect();
+        let digests: Vec<&str> = all_languages().map(|l| self.texts.sha256(l, Part::Train)).collect();
         let identity = json!({ "texts": digests, "vocab": self.study.model.vocab });
-        self.new_folder("tokenizer", &identity, |out| {
+        self.stages().new_folder("tokenizer", &identity, |out| {
             self.maker.tokenizer(&texts, self.study.model.vocab, out)
         })
     }
@@ -114,60 +95,13 @@ impl Builder<'_> {
     ) -> Result<Models, Error> {
         let mut models =
             Models { by_subject: BTreeMap::new(), stages: vec![tokenizer.clone()], curves: BTreeMap::new() };
-        let train = all_languages().map(|l| (l, self.corpus.path(l, Part::Train).to_owned())).collect();
+        let train = all_languages().map(|l| (l, self.texts.path(l, Part::Train).to_owned())).collect();
         let real = Files { tokenizer: tokenizer.folder.clone(), train, valid: valid.clone() };
         for seed in &self.study.seeds {
             OneSeed { builder: self, tokenizer, lengths, real: &real, seed: *seed, models: &mut models }
                 .all()?;
         }
         Ok(models)
-    }
-
-    /// A stage whose maker wants a new folder: it is made aside and renamed.
-    fn new_folder(
-        &self,
-        name: &str,
-        identity: &Value,
-        make: impl FnOnce(&Path) -> Result<(), Error>,
-    ) -> Result<Stage, Error> {
-        self.stage(name, identity, |out| {
-            let aside = out.with_extension("partial");
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).map_err(ExecError::io("remove", &aside))?;
-            }
-            make(&aside)?;
-            std::fs::rename(&aside, out).map_err(ExecError::io("rename", out))?;
-            Ok(())
-        })
-    }
-
-    /// Makes a folder unless it is complete.
-    fn stage(
-        &self,
-        name: &str,
-        identity: &Value,
-        make: impl FnOnce(&Path) -> Result<(), Error>,
-    ) -> Result<Stage, Error> {
-        if self.cancel.load(Ordering::Relaxed) {
-            return Err(ExecError::Interrupted.into());
-        }
-        let digest = sha256_hex(format!("{NUMBERS}\0{name}\0{identity}").as_bytes());
-        let slug = name.replace(", ", "-").replace(' ', "");
-        let folder = self.folder.join(format!("{slug}-{}", &digest[..8]));
-        let done = folder.join(DONE);
-        if let Some(stage) = std::fs::read(&done).ok().and_then(|b| serde_json::from_slice::<Stage>(&b).ok())
-            && stage.digest == digest
-        {
-            self.watch.stage(&stage.name, super::Status::Found);
-            return Ok(Stage { folder, ..stage });
-        }
-        self.watch.stage(name, super::Status::Begun);
-        let started = Instant::now();
-        make(&folder)?;
-        let stage = Stage { name: name.into(), digest, seconds: started.elapsed().as_secs_f64(), folder };
-        files::write(&done, serde_json::to_string_pretty(&stage).unwrap_or_default() + "\n")?;
-        self.watch.stage(name, super::Status::Done { seconds: stage.seconds });
-        Ok(stage)
     }
 }
 
@@ -242,10 +176,10 @@ impl OneSeed<'_> {
         (start, start_digest): (Start, Start),
         keep: Vec<u64>,
     ) -> Result<Stage, Error> {
-        let Builder { study, corpus, maker, .. } = self.builder;
+        let Builder { study, texts, maker, .. } = self.builder;
         let run =
             |start, files: &Files| describe(study, self.seed, goal, self.lengths, start, files, keep.clone());
-        let digests = |part: Part| all_languages().map(move |l| (l, PathBuf::from(corpus.sha256(l, part))));
+        let digests = |part: Part| all_languages().map(move |l| (l, PathBuf::from(texts.sha256(l, part))));
         let identity = Files {
             tokenizer: PathBuf::from(&self.tokenizer.digest),
             train: digests(Part::Train).collect(),
@@ -253,18 +187,23 @@ impl OneSeed<'_> {
         };
         let identity = serde_json::to_value(run(start_digest, &identity)).unwrap_or_default();
         let name = format!("seed {}, {name}", self.seed);
-        let stage = self.builder.stage(&name, &identity, |out| maker.train(&run(start, self.real), out))?;
+        let stage = self
+            .builder
+            .stages()
+            .continued(&name, &identity, |out| maker.train(&run(start, self.real), out))?;
         self.models.stages.push(stage.clone());
         Ok(stage)
     }
 
     fn grow(&mut self, name: &str, from: &Stage) -> Result<Stage, Error> {
         let Builder { study, maker, .. } = self.builder;
-        let growth = Growth { width: study.growth, noise_snr: study.noise_snr, seed: self.seed };
+        let growth = Widening { width: study.growth, noise_snr: study.noise_snr, seed: self.seed };
         let identity = json!({ "grown": from.digest, "growth": growth });
         let name = format!("seed {}, {name}", self.seed);
-        let stage =
-            self.builder.new_folder(&name, &identity, |out| maker.grow(&from.folder, &growth, out))?;
+        let stage = self
+            .builder
+            .stages()
+            .new_folder(&name, &identity, |out| maker.grow(&from.folder, &growth, out))?;
         self.models.stages.push(stage.clone());
         Ok(stage)
     }
@@ -273,4 +212,65 @@ impl OneSeed<'_> {
 /// A start from a stage, and its digest.
 fn from(stage: &Stage) -> (Start, Start) {
     (Start::Checkpoint(stage.folder.clone()), Start::Checkpoint(PathBuf::from(&stage.digest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reproduce::Scale;
+    use crate::reproduce::stage::tests::Deaf;
+    use crate::train::config::Run;
+
+    /// Makes empty folders.
+    struct Nothing;
+    impl Maker for Nothing {
+        fn tokenizer(&self, _: &[(&str, &Path)], _: u64, out: &Path) -> Result<(), Error> {
+            std::fs::create_dir(out).unwrap();
+            Ok(())
+        }
+        fn train(&self, _: &Run, out: &Path) -> Result<(), Error> {
+            std::fs::create_dir(out).unwrap();
+            Ok(())
+        }
+        fn grow(&self, _: &Path, _: &Widening, out: &Path) -> Result<(), Error> {
+            std::fs::create_dir(out).unwrap();
+            Ok(())
+        }
+    }
+
+    /// Names of folders that were made on 2026-11-24. Where this fails though models would be the same, what was made before
+    /// is not found any more; where they would not be the same, `NUMBERS` changes, and this with it.
+    #[test]
+    fn models_of_mini_that_were_made_before_are_found() {
+        let texts = Texts::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("texts")).unwrap();
+        let temporary = tempfile::tempdir().unwrap();
+        let (study, cancel, watch) = (Scale::Mini.study(Some(1)), AtomicBool::new(false), Deaf);
+        let folder = temporary.path();
+        let builder =
+            Builder { study: &study, texts: &texts, maker: &Nothing, folder, cancel: &cancel, watch: &watch };
+        let tokenizer = builder.tokenizer().unwrap();
+        let tokens = [
+            ("en", 808_082),
+            ("et", 385_163),
+            ("fa", 368_821),
+            ("fo", 73_739),
+            ("is", 443_119),
+            ("sv", 457_231),
+        ];
+        let lengths = Lengths::new(&study, &tokens.map(|(l, n)| (l.to_owned(), n)).into());
+        let valid = all_languages().map(|l| (l, PathBuf::from(l))).collect();
+        builder.models(&tokenizer, &lengths, &valid).unwrap();
+        for name in [
+            "tokenizer-135d1a53",
+            "seed1-seed-db353ea4",
+            "seed1-1x-en-b81cfdfc",
+            "seed1-1x-fo-9d6aff75",
+            "seed1-2x-seed-a5972123",
+            "seed1-2x-fo-shorter-c82fd808",
+            "seed1-1x-cloned-multilingual-7e1ae6a2",
+            "seed1-2x-multilingual-9b08179d",
+        ] {
+            assert!(folder.join(name).is_dir(), "{name}");
+        }
+    }
 }

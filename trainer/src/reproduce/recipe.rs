@@ -67,6 +67,7 @@ impl Merge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reproduce::Quiet;
 
     fn quickstart(name: &str) -> std::path::PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/quickstart").join(name)
@@ -102,10 +103,5 @@ mod tests {
             let (a, b) = (values(&linear), values(&arithmetic));
             assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs().max(1.0)), "{name}");
         }
-    }
-
-    struct Quiet;
-    impl growmerge::execute::Observer for Quiet {
-        fn advance(&self, _: u64) {}
     }
 }

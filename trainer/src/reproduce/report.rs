@@ -87,7 +87,7 @@ impl Report<'_> {
     }
 
     fn means(&self) -> Means {
-        Means { subsets: Subset::of_sizes(&self.study.grid.sizes) }
+        Means { subsets: Subset::of_sizes(&self.study.merges.sizes) }
     }
 
     fn parts(&self, content: &Content) -> Result<Vec<Part>, Error> {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::book::Book;
-use super::corpus::all_languages;
 use super::subject::{Setup, Subject, Tuning};
+use super::texts::all_languages;
 
 /// Bits per byte of one model on one language's text.
 #[derive(Clone, Debug, PartialEq, Serialize)]

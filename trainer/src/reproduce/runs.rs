@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use growmerge::eval::{Split, Tokenizer};
 use growmerge::problem::{Error, Problems};
 
-use super::corpus::{Corpus, Part, all_languages};
 use super::curves;
 use super::scale::Study;
 use super::subject::{ENGLISH, Language};
+use super::texts::{Part, Texts, all_languages};
 use crate::data::{Mixture, Portion, Sampling, Source};
 use crate::files;
 use crate::train::config::{Checkpoints, ElementType, Optimizer, Run, Schedule, Start, Validation};
@@ -108,14 +108,14 @@ impl Lengths {
 ///
 /// # Errors
 /// What is wrong with texts or tokenizer; if the file cannot be written.
-pub(super) fn tokens(corpus: &Corpus, tokenizer: &Path, vocab: u64) -> Result<BTreeMap<String, u64>, Error> {
+pub(super) fn tokens(texts: &Texts, tokenizer: &Path, vocab: u64) -> Result<BTreeMap<String, u64>, Error> {
     let kept = tokenizer.join("tokens.json");
     if let Some(tokens) = std::fs::read(&kept).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
         return Ok(tokens);
     }
     let tokenizer = Tokenizer::open(tokenizer, &growmerge::eval::Start::Auto)?;
     let count = |language: &'static str| {
-        let text = corpus.read(language, Part::Train)?;
+        let text = texts.read(language, Part::Train)?;
         let encoded = tokenizer.encode(&text.documents, vocab as usize)?;
         Ok((language.to_owned(), encoded.iter().map(|t| t.ids.len() as u64).sum()))
     };

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use growmerge::execute::Observer;
 use growmerge::problem::Error;
 use growmerge::recipe::{Amount, Grow, HeadForm, NoiseWords};
 use growmerge::write::{Existing, Sync};
 
-use super::stages::{Growth, Maker};
+use super::Quiet;
+use super::maker::{Maker, Widening};
 use crate::train::config::Run;
 use crate::train::{self, Unfinished};
 use crate::{grow, tokenizer};
@@ -44,7 +44,7 @@ impl Maker for Workshop<'_> {
 
     /// The head is divided by the width as in the paper's models, not in the final norm: so logits, and with them the
     /// sizes of gradients, are what they were there.
-    fn grow(&self, from: &Path, growth: &Growth, out: &Path) -> Result<(), Error> {
+    fn grow(&self, from: &Path, growth: &Widening, out: &Path) -> Result<(), Error> {
         let width = growth.width as usize;
         let noise = NoiseWords { snr: Amount(growth.noise_snr), seed: growth.seed };
         let words = Grow {
@@ -63,11 +63,4 @@ impl Maker for Workshop<'_> {
         let recipe = grow::recipe(&from.to_string_lossy(), &words, None);
         grow::write(&recipe, out, &options, &Quiet).map(drop)
     }
-}
-
-/// Growing takes no time at these sizes.
-struct Quiet;
-
-impl Observer for Quiet {
-    fn advance(&self, _: u64) {}
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use growmerge::decoder::{Config, Decoder};
 use growmerge::eval::{Estimate, ModelSource, Prepared, Start, Tokenizer, Tokens, Unit, measure, ratio};
-use growmerge::execute::Observer;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use growmerge::write::sha256_hex;
 
-use super::corpus::{Corpus, Part, all_languages};
+use super::Quiet;
+use super::texts::{Part, Texts, all_languages};
 
-/// Sentences of one part of the corpus.
+/// Sentences of one part of the texts.
 #[derive(Debug)]
 pub(super) struct Yardstick {
     /// Which part.
@@ -59,7 +59,7 @@ impl Yardstick {
     /// # Errors
     /// What is wrong with texts or tokenizer.
     pub(super) fn new(
-        corpus: &Corpus,
+        texts: &Texts,
         part: Part,
         (pick, tokens): (Pick, usize),
         tokenizer: &Path,
@@ -75,7 +75,7 @@ impl Yardstick {
         let mut identity = format!("{}\n{:?}\n{context}\n", tokenizer.sha256(), tokenizer.start());
         let mut languages = Vec::new();
         for language in all_languages() {
-            let mut text = corpus.read(language, part)?;
+            let mut text = texts.read(language, part)?;
             let encoded = tokenizer.encode(&text.documents, vocab)?;
             let lengths: Vec<usize> = encoded.iter().map(|t| t.ids.len() - 1).collect();
             let picked = picked(&lengths, pick, tokens);
@@ -156,13 +156,6 @@ fn picked(lengths: &[usize], pick: Pick, tokens: usize) -> Vec<usize> {
             spread((least..=most).rev().find(fits).unwrap_or(least)).collect()
         }
     }
-}
-
-/// What the measuring itself is not told about; a study counts models.
-struct Quiet;
-
-impl Observer for Quiet {
-    fn advance(&self, _: u64) {}
 }
 
 /// Bits per byte of a language, from the nats of its sentences.

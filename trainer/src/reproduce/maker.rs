@@ -8,7 +8,7 @@ use crate::train::config::Run;
 
 /// How a model is grown.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-pub struct Growth {
+pub struct Widening {
     /// Factor of every width and of heads.
     pub width: u32,
     /// Signal-to-noise ratio of the noise, in decibels.
@@ -37,5 +37,5 @@ pub trait Maker {
     ///
     /// # Errors
     /// What is wrong with the model; what the machine does.
-    fn grow(&self, from: &Path, growth: &Growth, out: &Path) -> Result<(), Error>;
+    fn grow(&self, from: &Path, growth: &Widening, out: &Path) -> Result<(), Error>;
 }

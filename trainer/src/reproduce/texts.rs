@@ -42,7 +42,7 @@ pub fn all_languages() -> impl Iterator<Item = &'static str> + Clone {
 
 /// The files of a folder that has every text of the study.
 #[derive(Clone, Debug)]
-pub struct Corpus {
+pub struct Texts {
     files: BTreeMap<(&'static str, Part), File>,
 }
 
@@ -52,7 +52,7 @@ struct File {
     sha256: String,
 }
 
-impl Corpus {
+impl Texts {
     /// Finds all files and hashes each.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("en")).unwrap();
         std::fs::write(folder.path().join("en/train.txt.gz"), b"").unwrap();
-        let Err(Error::Input(problems)) = Corpus::open(folder.path()) else { panic!("there is no text") };
+        let Err(Error::Input(problems)) = Texts::open(folder.path()) else { panic!("there is no text") };
         assert_eq!(problems.iter().count(), 6 * 3 - 1, "{problems}");
         assert!(problems.to_string().contains("fo/test.txt: is not there"), "{problems}");
     }
