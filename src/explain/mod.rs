@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::arch::{Family, Located, Position};
 use crate::method::{Arg, Args, Param};
-use crate::plan::{Input, Job, Plan, Provenance, SetBy, Source, Stage};
+use crate::plan::{Input, Job, Plan, Provenance, SetBy, Source};
 
 /// A plan explained.
 #[derive(Debug)]
@@ -93,18 +93,8 @@ impl<'p> Explanation<'p> {
 
     /// Explanations of the stages that are read, each before those that read it, by name.
     pub fn stages(&self) -> Vec<(&'p str, Explanation<'p>)> {
-        let mut found: Vec<(&str, Explanation<'p>)> = Vec::new();
-        for stage in self.plan.inputs.iter().filter_map(Input::stage) {
-            let stage: &'p Stage = stage;
-            let explanation = Explanation::new(&stage.plan);
-            for (name, below) in explanation.stages().into_iter().chain([(stage.name.as_str(), explanation)])
-            {
-                if found.iter().all(|(known, _)| *known != name) {
-                    found.push((name, below));
-                }
-            }
-        }
-        found
+        let plan: &'p Plan = self.plan;
+        plan.stages().into_iter().map(|s| (s.name.as_str(), Explanation::new(&s.plan))).collect()
     }
 
     /// Every column that some tensor has a value for, in the order of the method's parameters.
