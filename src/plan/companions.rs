@@ -109,7 +109,7 @@ pub(super) fn companions(
     (found, left_out)
 }
 
-/// What has to go along with the weights of a folder, as name and path: as [`companions`] of a model that nothing is
+/// What has to go along with the weights of a folder, as name and path: as with a model that nothing is
 /// done to. What is missing becomes a warning about the model `name`.
 pub fn beside(
     name: &str,
