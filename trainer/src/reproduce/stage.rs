@@ -87,7 +87,8 @@ impl Stages<'_> {
         make(&aside)?;
         self.done(stage, started, |stage| {
             stage.write(&aside)?;
-            std::fs::rename(&aside, &stage.folder).map_err(ExecError::io("rename", &stage.folder))
+            std::fs::rename(&aside, &stage.folder).map_err(ExecError::io("rename", &stage.folder))?;
+            crate::files::sync_folder_of(&stage.folder)
         })
     }
 
