@@ -302,7 +302,7 @@ fn the_schema_knows_modules() {
         let forms = schema["oneOf"].as_array().unwrap().iter();
         forms.map(|form| form["required"][0].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(required(&schema), ["models", "slices", "modules"]);
+    assert_eq!(required(&schema["then"]), ["models", "slices", "modules"]);
     let module = &schema["$defs"]["module"];
     assert_eq!(required(module), ["models", "slices"]);
     assert!(module["properties"]["parameters"].is_object());

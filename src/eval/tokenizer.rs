@@ -82,6 +82,11 @@ pub struct Tokenizer {
     sha256: String,
 }
 
+/// All of them, or the first problem: which is found first by threads must not decide what is said.
+fn in_order<T>(found: Vec<Result<T, Problems>>) -> Result<Vec<T>, Problems> {
+    found.into_iter().collect()
+}
+
 impl Tokenizer {
     /// Reads `tokenizer.json` in a folder and decides on the start token.
     ///
@@ -177,7 +182,7 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer fails, or makes ids for which an embedding of `vocab` rows has none.
     pub fn encode<T: AsRef<str> + Sync>(&self, texts: &[T], vocab: usize) -> Result<Vec<Tokens>, Problems> {
-        texts.par_iter().map(|text| self.encode_one(text.as_ref(), vocab)).collect()
+        in_order(texts.par_iter().map(|text| self.encode_one(text.as_ref(), vocab)).collect())
     }
 
     fn encode_one(&self, text: &str, vocab: usize) -> Result<Tokens, Problems> {
@@ -215,7 +220,7 @@ impl Tokenizer {
             self.check(encoded.get_ids(), vocab)?;
             Ok(encoded.get_ids().to_vec())
         };
-        texts.par_iter().map(one).collect()
+        in_order(texts.par_iter().map(one).collect())
     }
 
     fn check(&self, ids: &[u32], vocab: usize) -> Result<(), Problems> {
