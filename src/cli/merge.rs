@@ -84,12 +84,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     args.only.refuse().map_err(Error::from)?;
     let plan = Plan::from_reading(reading, &args.options.plan_options()).map_err(Error::from)?;
     let stages = kept(args, &plan)?;
+    let folders = stage_folders(&args.out, &stages)?;
     if !args.silent() && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
     let cancel = cancel_on_signal()?;
-    for stage in stages {
-        tell(args, &stage.plan, &stage_folder(&args.out, &stage.name), &cancel)?;
+    for (stage, folder) in stages.into_iter().zip(folders) {
+        tell(args, &stage.plan, &folder, &cancel)?;
     }
     tell(args, &plan, &args.out, &cancel)?;
     Ok(Outcome::Done)
@@ -111,6 +112,35 @@ fn kept<'p>(args: &Args, plan: &'p Plan) -> Result<Vec<&'p Stage>, Error> {
         })
     };
     args.keep.iter().map(named).collect()
+}
+
+/// Where kept stages go, each by itself.
+fn stage_folders(out: &Path, stages: &[&Stage]) -> Result<Vec<PathBuf>, Error> {
+    if !stages.is_empty() && out.file_name().is_none() {
+        let problem =
+            Problem::error(out.display().to_string(), "has no name that stages could be named after");
+        return Err(problem.hint("give the output folder by its name").into());
+    }
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for stage in stages {
+        let folder = stage_folder(out, &stage.name);
+        let twin = folders.iter().position(|f| f.as_os_str().eq_ignore_ascii_case(folder.as_os_str()));
+        if let Some(twin) = twin.filter(|twin| stages[*twin].name != stage.name) {
+            let what = format!(
+                "stages `{}` and `{}` would share {}",
+                stages[twin].name,
+                stage.name,
+                folder.display()
+            );
+            return Err(Problem::error("--keep", what).hint("rename one of them").into());
+        }
+        if folder.file_name().is_some_and(|name| name.len() > 200) {
+            let what = format!("the name of stage `{}` is too long for a folder", stage.name);
+            return Err(Problem::error("--keep", what).into());
+        }
+        folders.push(folder);
+    }
+    Ok(folders)
 }
 
 /// Beside the output folder, so that each of them is a model of its own.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::segment::{Numbering, Part};
 use super::{Input, Job, depth};
+use crate::checkpoint::DType;
 use crate::problem::{Problem, Problems};
 use crate::vocabulary::Vocabulary;
 
@@ -38,10 +39,15 @@ pub(super) fn config(
     problems: &mut Problems,
 ) -> Option<Value> {
     let mut config = donor?.clone();
-    let floats = jobs.iter().map(|j| j.dtype).filter(|d| d.is_mergeable());
+    let mut elements: Vec<(DType, u64)> = Vec::new();
+    for job in jobs.iter().filter(|j| j.dtype.is_mergeable()) {
+        match elements.iter_mut().find(|(dtype, _)| *dtype == job.dtype) {
+            Some((_, count)) => *count += job.elements() as u64,
+            None => elements.push((job.dtype, job.elements() as u64)),
+        }
+    }
     // The type of most elements is what loaders ask for.
-    let dtype = floats
-        .max_by_key(|d| jobs.iter().filter(|j| j.dtype == *d).map(|j| j.elements() as u64).sum::<u64>());
+    let dtype = elements.into_iter().max_by_key(|(_, count)| *count).map(|(dtype, _)| dtype);
     if let (Some(dtype), Some(map)) = (dtype, config.as_object_mut()) {
         let old_name = map.contains_key("torch_dtype");
         if old_name {

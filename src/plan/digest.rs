@@ -5,7 +5,6 @@ use std::time::UNIX_EPOCH;
 use sha2::{Digest, Sha256};
 
 use super::{Input, Job, Layout, Origin, Work};
-use crate::checkpoint::SafetensorsFile;
 use crate::device::UNIT;
 use crate::method::Method;
 use crate::recipe::NonFinite;
@@ -18,9 +17,14 @@ const NUMBERS: &str = "growmerge numbers 1";
 /// same merge elsewhere has the same digest; but a merge is only resumed if its inputs are untouched.
 pub(super) fn stamp(inputs: &[Input]) -> String {
     let mut hash = Fields(Sha256::new());
-    for file in inputs.iter().flat_map(files) {
-        let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-        hash.number(changed.as_nanos() as u64);
+    for input in inputs {
+        for file in input.files() {
+            let changed = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+            hash.number(changed.as_nanos() as u64);
+        }
+        if let Some(stage) = input.stage() {
+            hash.text(&stage.plan.stamp);
+        }
     }
     hex(&hash.0.finalize())
 }
@@ -37,8 +41,13 @@ pub(super) fn digest(
 ) -> String {
     let mut hash = Fields(Sha256::new());
     hash.text(NUMBERS).number(UNIT as u64).text(method.name).number(seed).text(&format!("{non_finite:?}"));
-    for file in inputs.iter().flat_map(files) {
-        hash.bytes(&file.header).number(file.len);
+    for input in inputs {
+        for file in input.files() {
+            hash.bytes(&file.header).number(file.len);
+        }
+        if let Some(stage) = input.stage() {
+            hash.text(&stage.plan.digest);
+        }
     }
     for job in jobs {
         hash.text(&job.name).text(job.dtype.name());
@@ -58,12 +67,6 @@ pub(super) fn digest(
         hash.text(&shard.file).bytes(&shard.header);
     }
     hex(&hash.0.finalize())
-}
-
-/// Weight files of an input, or of the plan that makes it.
-pub(super) fn files(input: &Input) -> Vec<&SafetensorsFile> {
-    let made = input.stage().into_iter().flat_map(|stage| stage.plan.inputs.iter().flat_map(files));
-    input.files().chain(made).collect()
 }
 
 /// What a tensor is made of, with every number that its views have; plain sources hash as they did before

@@ -161,20 +161,24 @@ impl Plan {
 
     /// The stages that it is made from, each behind those that it is made from itself.
     pub fn stages(&self) -> Vec<&Stage> {
-        let mut found: Vec<&Stage> = Vec::new();
+        let mut found = Vec::new();
+        self.add_stages(&mut found);
+        found
+    }
+
+    fn add_stages<'a>(&'a self, found: &mut Vec<&'a Stage>) {
         for stage in self.inputs.iter().filter_map(Input::stage) {
-            for stage in stage.plan.stages().into_iter().chain([stage]) {
-                if found.iter().all(|s| s.name != stage.name) {
-                    found.push(stage);
-                }
+            if found.iter().all(|s| s.name != stage.name) {
+                stage.plan.add_stages(found);
+                found.push(stage);
             }
         }
-        found
     }
 
     /// Every weight file that is read, those of stages too.
     pub fn files(&self) -> impl Iterator<Item = &SafetensorsFile> {
-        self.inputs.iter().flat_map(digest::files)
+        let plans = self.stages().into_iter().map(|stage| &stage.plan).chain([self]);
+        plans.flat_map(|plan| &plan.inputs).flat_map(Input::files)
     }
 
     /// Bytes of all output tensors.

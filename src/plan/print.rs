@@ -29,6 +29,8 @@ impl Plan {
             let models: Vec<&str> = stage.plan.inputs.iter().map(Input::name).collect();
             let method = stage.plan.method.name;
             let _ = writeln!(text, "\nstage {}: {method} of {}", stage.name, models.join(", "));
+            stage.plan.describe_vocabulary(&mut text);
+            stage.plan.describe_left_out(&mut text);
         }
         let _ = writeln!(text, "\nmodels");
         for (i, input) in self.inputs.iter().enumerate() {
@@ -44,12 +46,7 @@ impl Plan {
                 bytes as f64 / 1e6,
             );
         }
-        if let Some(vocabulary) = &self.vocabulary {
-            let _ = writeln!(text, "\nvocabulary\n  {vocabulary}");
-            if !self.unfit.is_empty() {
-                let _ = writeln!(text, "  left out, as they do not fit it: {}", self.unfit.join(", "));
-            }
-        }
+        self.describe_vocabulary(&mut text);
         let _ = writeln!(text, "\noutput");
         let _ = writeln!(
             text,
@@ -68,18 +65,32 @@ impl Plan {
         names.extend(["README.md", "recipe.yaml", "growmerge.json"]);
         let _ = writeln!(text, "  {}", names.join(", "));
         let _ = writeln!(text, "  seed {}, plan {}", self.seed, &self.digest[..16.min(self.digest.len())]);
-        if !self.left_out.is_empty() {
-            let _ = writeln!(text, "\nleft out: {} input tensors", self.left_out.len());
-            let mut reasons: Vec<(&str, &str)> =
-                self.left_out.iter().map(|l| (l.model.as_str(), l.why.as_str())).collect();
-            reasons.sort_unstable();
-            while let Some(reason) = reasons.first().copied() {
-                let count = reasons.iter().filter(|r| **r == reason).count();
-                let _ = writeln!(text, "  {count} of {}: {}", reason.0, reason.1);
-                reasons.retain(|r| *r != reason);
+        self.describe_left_out(&mut text);
+        text
+    }
+
+    fn describe_vocabulary(&self, text: &mut String) {
+        if let Some(vocabulary) = &self.vocabulary {
+            let _ = writeln!(text, "\nvocabulary\n  {vocabulary}");
+            if !self.unfit.is_empty() {
+                let _ = writeln!(text, "  left out, as they do not fit it: {}", self.unfit.join(", "));
             }
         }
-        text
+    }
+
+    fn describe_left_out(&self, text: &mut String) {
+        if self.left_out.is_empty() {
+            return;
+        }
+        let _ = writeln!(text, "\nleft out: {} input tensors", self.left_out.len());
+        let mut reasons: Vec<(&str, &str)> =
+            self.left_out.iter().map(|l| (l.model.as_str(), l.why.as_str())).collect();
+        reasons.sort_unstable();
+        while let Some(reason) = reasons.first().copied() {
+            let count = reasons.iter().filter(|r| **r == reason).count();
+            let _ = writeln!(text, "  {count} of {}: {}", reason.0, reason.1);
+            reasons.retain(|r| *r != reason);
+        }
     }
 
     /// Every tensor with its sources and resolved parameters.

@@ -6,6 +6,9 @@ use super::{Input, Library, Plan, PlanOptions, Stage};
 use crate::problem::{Problem, Problems};
 use crate::recipe::Book;
 
+/// A stage is computed anew for each time that it is named; beyond this a merge would not end.
+const MAX_BREADTH: u64 = 4096;
+
 /// Plans the stages in order and the result last, with all of their problems at once. A stage keeps the types
 /// that its own document asks for; a type from the command line is the result's.
 pub(super) fn build(
@@ -25,7 +28,18 @@ pub(super) fn build(
         match Plan::build_from(&recipe, &of_stage, library) {
             Ok(plan) => {
                 problems.extend(plan.warnings.clone());
-                library.add_stage(&name, Input::Stage(Arc::new(Stage::new(&name, plan))));
+                let stage = Stage::new(&name, plan);
+                if stage.breadth() > MAX_BREADTH {
+                    let what = format!(
+                        "one of its tensors is made of {} stored ones: each stage that names an earlier one twice \
+                         doubles the work",
+                        stage.breadth()
+                    );
+                    let problem = recipe.method.place.problem(what);
+                    problems.push(problem.hint("write an earlier stage with --keep, and name its folder"));
+                    return Err(problems);
+                }
+                library.add_stage(&name, Input::Stage(Arc::new(stage)));
             }
             Err(found) => problems.extend(found),
         }

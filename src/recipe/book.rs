@@ -115,6 +115,9 @@ impl Reader<'_> {
 fn check_names(chapters: &[Chapter], problems: &mut Problems) {
     let mut seen: Vec<&Located<String>> = Vec::new();
     for name in chapters.iter().filter_map(|c| c.name.as_ref()) {
+        if name.value.trim().is_empty() || name.value.chars().any(char::is_control) {
+            problems.push(name.place.problem("a stage's name must be visible text"));
+        }
         match seen.iter().find(|n| n.value == name.value) {
             Some(first) => {
                 let line = first.place.spot.as_ref().map_or(0, |s| s.line);

@@ -19,6 +19,9 @@ struct Tokenizers {
     all: Vec<Arc<Tokenizer>>,
 }
 
+/// An id further than this beyond both tokens and rows is damage, and would make rows that nobody wants.
+const MAX_GAP: usize = 1 << 16;
+
 /// Decides the output's vocabulary. `base` is the position of the model that `base` means and that gives
 /// `config.json`.
 ///
@@ -66,6 +69,14 @@ pub fn decide(
     let outside_rows = || special::size(&files.json("config.json", problems)?);
     let stored = owner.map(|owner| matrices[owner].rows).or_else(outside_rows).unwrap_or(0);
     let needed = output.tokens.last_key_value().map_or(0, |(id, _)| *id as usize + 1);
+    if let Some((id, token)) = output.tokens.last_key_value()
+        && needed > stored.max(output.tokens.len()) + MAX_GAP
+    {
+        let tokens = output.tokens.len();
+        let what = format!("token `{token}` has id {id}, but there are {tokens} tokens and {stored} rows");
+        problems.push(Problem::error(models[base].name(), what).hint("is the tokenizer.json damaged?"));
+        return None;
+    }
     let rows = match words.pad_to_multiple_of {
         Some(multiple) => needed.next_multiple_of(multiple),
         None => needed.max(stored),

@@ -58,6 +58,12 @@ pub struct MadeBy {
     pub method: String,
     /// SHA-256 over everything that decides its result.
     pub plan: String,
+    /// Its vocabulary, where that is not simply that of every input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Summary>,
+    /// Tensors of its inputs that its result does not contain: model, tensor, reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<(String, String, String)>,
 }
 
 /// A weight file that was read.

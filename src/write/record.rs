@@ -61,7 +61,6 @@ pub(super) fn manifest(
             sources,
         });
     }
-    let left_out = plan.left_out.iter().map(|l| (l.model.clone(), l.tensor.clone(), l.why.clone()));
     Manifest {
         growmerge: env!("CARGO_PKG_VERSION").into(),
         method: plan.method.name.into(),
@@ -71,7 +70,7 @@ pub(super) fn manifest(
         vocabulary: plan.vocabulary.clone(),
         files,
         tensors,
-        left_out: left_out.collect(),
+        left_out: left_out(plan),
     }
 }
 
@@ -101,6 +100,19 @@ fn source_tensor(
     }
 }
 
+fn left_out(plan: &Plan) -> Vec<(String, String, String)> {
+    plan.left_out.iter().map(|l| (l.model.clone(), l.tensor.clone(), l.why.clone())).collect()
+}
+
+fn made_by(plan: &Plan) -> MadeBy {
+    MadeBy {
+        method: plan.method.name.into(),
+        plan: plan.digest.clone(),
+        vocabulary: plan.vocabulary.clone(),
+        left_out: left_out(plan),
+    }
+}
+
 /// The models of a plan, those of its stages behind them.
 fn inputs(
     plan: &Plan,
@@ -127,9 +139,7 @@ fn inputs(
             model: input.name().into(),
             base: plan.base == Some(i),
             grow: input.grow().and_then(|grow| serde_json::to_value(grow).ok()),
-            made_by: input
-                .stage()
-                .map(|s| MadeBy { method: s.plan.method.name.into(), plan: s.plan.digest.clone() }),
+            made_by: input.stage().map(|stage| made_by(&stage.plan)),
             read_by: read_by.map(str::to_owned),
             files: files.collect(),
         });

@@ -58,7 +58,13 @@ impl Input {
                 continue;
             };
             count += 1;
-            let scale = scale_of(checkpoint, &tensor.name);
+            let scales = scales_of(checkpoint, &tensor.name);
+            if scales.len() > 1 {
+                let what = "has scales under two names, and both cannot be meant";
+                problems
+                    .push(Problem::error(&tensor.name, what).hint("they end in `_scale_inv` and `_scale`"));
+            }
+            let scale = scales.first().copied();
             match blocks(tensor, scale.map(|i| &checkpoint.tensors()[i]), quantisation) {
                 Ok((rows, columns)) => {
                     let width = tensor.shape.last().copied().unwrap_or(1).max(1);
@@ -120,9 +126,9 @@ fn left_behind(checkpoint: &Checkpoint, name: &str) -> Option<String> {
     scaled.then(|| format!("the scales of {weight} are in its numbers"))
 }
 
-fn scale_of(checkpoint: &Checkpoint, weight: &str) -> Option<usize> {
+fn scales_of(checkpoint: &Checkpoint, weight: &str) -> Vec<usize> {
     let position = |name: String| checkpoint.tensors().binary_search_by(|t| t.name.cmp(&name)).ok();
-    SCALES.iter().find_map(|end| position(format!("{weight}{end}")))
+    SCALES.iter().filter_map(|end| position(format!("{weight}{end}"))).collect()
 }
 
 /// Rows and columns of a block that has one scale.

@@ -188,6 +188,15 @@ impl Input {
         }
     }
 
+    /// Stored tensors that one of its tensors is made of, at most; see [`Stage::breadth`].
+    fn breadth(&self) -> u64 {
+        match self {
+            Self::Stored(_) => 1,
+            Self::Seen(seen) => seen.under.breadth(),
+            Self::Stage(stage) => stage.breadth(),
+        }
+    }
+
     /// What changes it, the innermost first.
     pub fn changes(&self) -> Vec<&Change> {
         match self {

@@ -11,6 +11,8 @@ pub struct Stage {
     pub name: String,
     /// How it is made.
     pub plan: Plan,
+    /// How many stored tensors one of its tensors is made of at most, each counted as often as it is read.
+    pub(super) breadth: u64,
     /// One for each job; file and range are without meaning.
     pub(super) tensors: Vec<TensorInfo>,
 }
@@ -25,7 +27,16 @@ impl Stage {
             file: 0,
             range: 0..0,
         };
-        Self { name: name.into(), tensors: plan.jobs.iter().map(info).collect(), plan }
+        let breadth =
+            |job: &Job| job.sources().fold(0u64, |sum, s| sum.saturating_add(plan.inputs[s.input].breadth()));
+        let breadth = plan.jobs.iter().map(breadth).max().unwrap_or(0);
+        Self { name: name.into(), breadth, tensors: plan.jobs.iter().map(info).collect(), plan }
+    }
+
+    /// Stored tensors that one of its tensors is made of, at most, each counted as often as it is read: stages that
+    /// name an earlier one twice double it each time.
+    pub fn breadth(&self) -> u64 {
+        self.breadth
     }
 
     /// The stored tensors behind one of its tensors: those of the job's sources, which have its shape.
