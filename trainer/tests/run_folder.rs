@@ -68,7 +68,7 @@ fn the_end_of_a_run_can_be_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = described(|run| run.checkpoints.every = 100);
     let out = folder.path().join("out");
-    for obstacle in ["curves.svg", "training.json.partial"] {
+    for obstacle in ["curves.svg.partial", "training.json.partial"] {
         std::fs::create_dir_all(out.join(obstacle)).unwrap();
         let stopped = carry_out(&run, &out, Unfinished::Continue, u64::MAX, 2);
         assert!(matches!(stopped, Err(Error::Exec(_))), "{obstacle}: {stopped:?}");

@@ -28,7 +28,7 @@ pub(super) struct Divergence {
 pub(super) enum Verdict {
     /// They are good.
     Good,
-    /// The batch is hard, or they are no longer good: steps to come will tell.
+    /// The batch is hard, or they are no longer good, or too little was seen: steps to come will tell.
     Doubtful,
     /// They are not, for this reason.
     Diverged(String),
@@ -63,7 +63,7 @@ impl Divergence {
         if self.smoothed > bound {
             let (now, best) = (self.smoothed, self.best);
             Verdict::Diverged(format!("the loss rose to {now:.2} nats, from {best:.2} at best"))
-        } else if step.loss > bound {
+        } else if step.loss > bound || self.seen < self.settled {
             Verdict::Doubtful
         } else {
             Verdict::Good
@@ -114,6 +114,7 @@ mod tests {
         let mixture = (0..200).map(|i| if i % 4 == 0 { 1.5 } else { 6.0 });
         let verdicts: Vec<Verdict> = mixture.map(|loss| divergence.notice(step(loss))).collect();
         assert!(verdicts.iter().all(|v| !matches!(v, Verdict::Diverged(_))), "{verdicts:?}");
+        assert_eq!(verdicts.iter().position(|v| *v == Verdict::Good), Some(7), "{verdicts:?}");
     }
 
     #[test]
