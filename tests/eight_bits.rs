@@ -196,6 +196,8 @@ fn what_else_is_quantised_is_refused_by_name() {
         Tensors::from([(weight.to_owned(), code(&[4, 6])), (format!("{weight}_scale"), scale)])
     };
     let fp8 = json!({"quant_method": "fp8", "weight_block_size": [2, 3]});
+    let mut two = eight(f(&[2, 2]));
+    two.insert(format!("{weight}_scale_inv"), f(&[2, 2]));
     let texts = [
         refused(gptq.clone(), json!({"quant_method": "gptq", "bits": 4})),
         refused(gptq, Value::Null),
@@ -203,7 +205,8 @@ fn what_else_is_quantised_is_refused_by_name() {
         refused(Tensors::from([(weight.to_owned(), code(&[4, 6]))]), fp8.clone()),
         refused(eight(f(&[3, 2])), fp8.clone()),
         refused(eight(f(&[5])), fp8.clone()),
-        refused(eight(int(Dtype::U8, &[2, 2])), fp8),
+        refused(eight(int(Dtype::U8, &[2, 2])), fp8.clone()),
+        refused(two, fp8),
     ];
     insta::assert_snapshot!(texts.join("\n\n"));
 }

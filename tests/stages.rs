@@ -187,3 +187,69 @@ fn what_is_no_number_is_found_below_a_stage() {
     let allowed = THREE.replace("name: one\n", "name: one\nnon_finite: allow\n");
     assert!(run(&world.plan(&allowed), &Cpu::new(), 2).is_ok());
 }
+
+#[test]
+fn stages_that_double_the_work_are_refused_before_it_becomes_endless() {
+    let world = World::new();
+    // Each stage is the sum of the two before: 2^n ways down.
+    let fibonacci: String = (2..40)
+        .map(|i| {
+            format!(
+                "---\nname: s{i}\nmerge_method: linear\nmodels: [{{model: s{}, parameters: {{weight: 1}}}}, {{model: s{}, \
+                 parameters: {{weight: 1}}}}]\n",
+                i - 1,
+                i - 2
+            )
+        })
+        .collect();
+    let one = |i: usize, model: &str| {
+        format!("name: s{i}\nmerge_method: linear\nmodels: [{{model: {model}, parameters: {{weight: 1}}}}]\n")
+    };
+    let text = format!("{}---\n{}{fibonacci}", one(0, "$a"), one(1, "$b"));
+    let reading = Reading::parse("recipe.yaml", &world.text(&text));
+    let refused = Plan::from_reading(reading, &PlanOptions::default()).unwrap_err().to_string();
+    assert!(refused.contains("doubles the work") && refused.contains("--keep"), "{refused}");
+    // A long chain without doubling is none of that.
+    let chain: String = (1..60).map(|i| format!("---\n{}", one(i, &format!("s{}", i - 1)))).collect();
+    let plan = world.plan(&format!("{}{chain}", one(0, "$a")));
+    assert_eq!(plan.stages().len(), 59);
+}
+
+#[test]
+fn kept_stages_never_share_a_folder() {
+    let world = World::new();
+    let recipe = world.path("recipe.yaml");
+    let text = THREE.replace("name: one", "name: a/b").replace("name: two", "name: a-b");
+    let text = text.replace("model: one", "model: a/b").replace("model: two", "model: a-b");
+    std::fs::write(&recipe, world.text(&text)).unwrap();
+    let keep = |out: PathBuf| {
+        let run = command()
+            .arg("merge")
+            .arg(&recipe)
+            .arg(out)
+            .args(["--keep", "a/b", "--keep", "a-b"])
+            .assert()
+            .code(2);
+        String::from_utf8(run.get_output().stderr.clone()).unwrap()
+    };
+    assert!(keep(world.path("out")).contains("would share"));
+    assert!(!world.path("out-a-b").exists());
+    assert!(keep(world.path("out/..")).contains("has no name that stages could be named after"));
+}
+
+/// What a stage leaves out is in the plan and in the manifest.
+#[test]
+fn what_a_stage_leaves_out_is_said() {
+    let world = World::new();
+    let first =
+        "name: one\nmerge_method: passthrough\nslices: [{sources: [{model: $a, layer_range: [0, 1]}]}]\n";
+    let text = format!("{first}---\nmerge_method: passthrough\nmodels: [{{model: one}}]\n");
+    assert!(world.plan(&text).describe().contains("1 of"), "{}", world.plan(&text).describe());
+    let recipe = world.path("recipe.yaml");
+    std::fs::write(&recipe, world.text(&text)).unwrap();
+    command().arg("merge").arg(&recipe).arg(world.path("out")).arg("--quiet").assert().success();
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(world.path("out/growmerge.json")).unwrap()).unwrap();
+    let left_out = manifest["inputs"][0]["made_by"]["left_out"].as_array().unwrap();
+    assert_eq!(left_out[0][1], "model.layers.1.mlp.up_proj.weight");
+}

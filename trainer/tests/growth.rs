@@ -32,7 +32,7 @@ fn a_model_is_grown_checked_and_converted_back() {
     assert!(told.contains("315968 → 1000576 parameters"), "{told}");
     assert!(told.contains("1024 tokens: max |Δlogit|") && told.contains("the function is kept"), "{told}");
     // Everything that a model needs is there, and known to be what was written.
-    for file in ["tokenizer.json", "generation_config.json", "growmerge.json", "recipe.yaml", "README.md"] {
+    for file in ["tokenizer.json", "tokenizer_config.json", "growmerge.json", "recipe.yaml", "README.md"] {
         assert!(folder.path().join("wide").join(file).exists(), "{file}");
     }
     assert!(growmerge::write::verify(&folder.path().join("wide")).unwrap().is_good());
