@@ -306,5 +306,5 @@ fn the_schema_knows_modules() {
     let module = &schema["$defs"]["module"];
     assert_eq!(required(module), ["models", "slices"]);
     assert!(module["properties"]["parameters"].is_object());
-    assert_eq!(schema["properties"]["modules"]["additionalProperties"]["$ref"], "#/$defs/module");
+    assert_eq!(schema["properties"]["modules"]["anyOf"][0]["additionalProperties"]["$ref"], "#/$defs/module");
 }
