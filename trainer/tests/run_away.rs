@@ -9,14 +9,14 @@ use run::{carry_out, described, interrupted, names, problem, whole};
 
 /// A learning rate that grows until it is far too large.
 fn reckless(run: &mut Run) {
-    run.steps = 400;
-    run.schedule.warmup = Some(400);
+    run.steps = 120;
+    run.schedule.warmup = Some(120);
     run.schedule.decay = Some(0);
-    run.optimizer.lr = 2.0;
+    run.optimizer.lr = 1.2;
     run.optimizer.clip = None;
     run.optimizer.weight_decay = 0.0;
     run.checkpoints.keep.clear();
-    run.checkpoints.every = 1;
+    run.checkpoints.every = 5;
     run.validation = None;
 }
 
