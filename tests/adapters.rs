@@ -104,7 +104,7 @@ struct Made {
 
 impl Made {
     fn new(config: Value) -> Self {
-        let mut all = json!({ "peft_type": "LORA", "r": 4, "lora_alpha": 6, "target_modules": ["q_proj"] });
+        let mut all = json!({ "peft_type": "LORA", "r": 4, "lora_alpha": 6 });
         all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         Self { config: all, tensors: Tensors::new(), noise: Noise(77) }
     }
@@ -587,4 +587,37 @@ fn what_is_no_adapter_folder_is_refused() {
     let run = run(&plan(&passthrough(&world.with("lora"))), &Cpu::new(), 1);
     let error = run.err().unwrap().to_string();
     assert!(error.contains("q_proj"), "{error}");
+}
+
+/// An adapter is small, and a part of one looks whole: what its configuration names must be there.
+#[test]
+fn an_adapter_that_lacks_a_part_is_noticed() {
+    let world = World::new(&TOY);
+    let config = |more: Value| {
+        let mut config = json!({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        config
+    };
+    let small = growmerge::checkpoint::Checkpoint::open(world.path("base").to_str().unwrap()).unwrap();
+    let queries: Vec<_> = small.tensors().iter().filter(|t| t.name.ends_with("q_proj.weight")).collect();
+    assert!(queries.len() > 1);
+    let adapter = |count: usize, more: Value| {
+        let mut made = Made::new(config(more));
+        for tensor in &queries[..count] {
+            let shape = [tensor.shape[0], tensor.shape[1]];
+            made.pair(tensor.name.strip_suffix(".weight").unwrap(), 2, shape);
+        }
+        made
+    };
+    let warnings = |made: &Made, name: &str| {
+        made.write(&world.path(name));
+        plan(&passthrough(&world.with(name))).warnings.to_string()
+    };
+    assert_eq!(warnings(&adapter(queries.len(), json!({})), "whole"), "");
+    let told = warnings(&adapter(queries.len() - 1, json!({})), "part");
+    assert!(told.contains("modules that target_modules names") && told.contains("download"), "{told}");
+    // Layers that were left out on purpose are no lack.
+    assert_eq!(warnings(&adapter(1, json!({"layers_to_transform": [0]})), "one"), "");
+    let refused = world.refusal(&adapter(queries.len(), json!({"modules_to_save": ["embed_tokens"]})));
+    assert!(refused.contains("modules_to_save names `embed_tokens`"), "{refused}");
 }

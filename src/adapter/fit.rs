@@ -103,6 +103,8 @@ impl Adapter {
                 );
             }
         }
+        let incomplete =
+            self.incomplete(base, &modules.keys().collect::<Vec<_>>(), &wholes.keys().collect::<Vec<_>>())?;
         let mut targets: BTreeMap<Target, (Option<usize>, Option<Update>)> = BTreeMap::new();
         for (name, at) in wholes {
             if let Some(target) = fitting.whole(&name, at) {
@@ -119,7 +121,44 @@ impl Adapter {
         if targets.is_empty() {
             return Err(Problem::error(self.name(), "changes nothing: it holds no tensors").into());
         }
-        Ok(self.put_together(base, tied, targets))
+        let mut fit = self.put_together(base, tied, targets);
+        fit.warnings.extend(incomplete);
+        Ok(fit)
+    }
+
+    /// What `adapter_config.json` names and the weights lack: an adapter is small, and a part of one looks whole.
+    ///
+    /// # Errors
+    /// A module that is to be stored as a whole and is not there.
+    fn incomplete(
+        &self,
+        base: &[TensorInfo],
+        modules: &[&String],
+        wholes: &[&String],
+    ) -> Result<Problems, Problems> {
+        let is_of = |path: &str, end: &str| path == end || path.ends_with(&format!(".{end}"));
+        let module_of =
+            |tensor: &str| tensor.rsplit_once('.').map_or(String::new(), |(module, _)| module.to_owned());
+        let (mut problems, mut warnings) = (Problems::new(), Problems::new());
+        for saved in &self.settings().saved {
+            if !wholes.iter().any(|name| is_of(&module_of(name), saved)) {
+                let what = format!("modules_to_save names `{saved}`, but no tensor of it is here");
+                problems.push(Problem::error(self.name(), what).hint("is the download complete?"));
+            }
+        }
+        if problems.has_errors() {
+            return Err(problems);
+        }
+        let targets = &self.settings().targets;
+        let is_target = |path: &str| targets.iter().any(|end| is_of(path, end));
+        let matrices = base.iter().filter(|t| t.shape.len() == 2 && t.name.ends_with(".weight"));
+        let wanted = matrices.filter(|t| is_target(&module_of(&t.name))).count();
+        let found = modules.iter().filter(|module| is_target(module)).count();
+        if found < wanted {
+            let what = format!("has updates for {found} of the {wanted} modules that target_modules names");
+            warnings.push(Problem::warning(self.name(), what).hint("is the download complete?"));
+        }
+        Ok(warnings)
     }
 
     /// Decides what becomes of a tied head, and names everything.

@@ -37,6 +37,10 @@ pub struct Settings {
     pub biases: Biases,
     /// Whether the head was trained as the embedding's own weights.
     pub keeps_tie: bool,
+    /// Modules that are stored as a whole (`modules_to_save`).
+    pub saved: Vec<String>,
+    /// Modules that have updates, by the ends of their paths; empty where that is not said as a list of all.
+    pub targets: Vec<String>,
 }
 
 /// Keys that make weights of something else than `W + s·B·A`, and what they are about.
@@ -81,6 +85,12 @@ const HARMLESS: &[&str] = &[
 /// Initialisations that move part of the base into the adapter, which then belongs to another base.
 const MOVED: &[&str] = &["pissa", "olora", "corda", "loftq", "lora_ga", "lora-ga"];
 
+/// The words of a list; nothing of what is no list, as a pattern.
+fn words(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|v| v.as_str().map(str::to_owned)).collect()
+}
+
 impl Settings {
     /// Reads them from a folder; warnings go to `warnings`.
     ///
@@ -123,6 +133,14 @@ impl Settings {
             fan_in_fan_out: reader.flag("fan_in_fan_out"),
             biases: reader.biases(),
             keeps_tie: reader.flag("ensure_weight_tying"),
+            saved: words(map.get("modules_to_save")),
+            targets: match ["layers_to_transform", "exclude_modules"]
+                .iter()
+                .any(|k| means_something(map.get(*k)))
+            {
+                true => Vec::new(),
+                false => words(map.get("target_modules")),
+            },
         };
         let problems = reader.problems;
         for key in map.keys().filter(|k| means_something(map.get(*k)) && !is_known(k)) {
