@@ -207,6 +207,7 @@ fn what_else_is_quantised_is_refused_by_name() {
         refused(eight(f(&[5])), fp8.clone()),
         refused(eight(int(Dtype::U8, &[2, 2])), fp8.clone()),
         refused(two, fp8),
+        refused(eight(f(&[2, 2])), json!({"quant_method": "fp8", "weight_block_size": [0, 128]})),
     ];
     insta::assert_snapshot!(texts.join("\n\n"));
 }

@@ -100,7 +100,7 @@ pub struct Counts {
     pub remapped: usize,
     /// Tokens that get a row it does not have: another model's, a mean, or zeros.
     pub added: usize,
-    /// Rows of its tokens that the output does not have.
+    /// Its tokens that the output does not have, those without a row among them.
     pub dropped: usize,
     /// Rows of the output that belong to no token.
     pub padded: usize,
@@ -170,8 +170,8 @@ pub(super) fn assign(
         }
     }
     for (m, count) in models.iter().zip(&mut counts) {
-        let with_row = m.tokenizer.tokens.range(..m.rows as u32);
-        count.dropped = with_row.filter(|(_, token)| !output.ids.contains_key(*token)).count();
+        // Tokens without a row too: they are not in a union, and texts with them encode otherwise.
+        count.dropped = m.tokenizer.tokens.values().filter(|token| !output.ids.contains_key(*token)).count();
     }
     let means = Arc::new(means);
     (maps.into_iter().map(|rows| RowMap { rows, means: means.clone() }).collect(), counts)

@@ -45,6 +45,11 @@ impl Input {
         if !eight_bits {
             return Ok(self);
         }
+        let sides = quantisation.and_then(|q| q.get("weight_block_size")).filter(|s| !s.is_null());
+        if let Some(sides) = sides.filter(|_| quantisation.and_then(side).is_none()) {
+            let what = format!("weight_block_size in config.json is {sides}, not two sides of a block");
+            return Err(Problem::error(checkpoint.name(), what).into());
+        }
         let dtype = dtype(checkpoint.config());
         let (mut tensors, mut dropped, mut count) = (Vec::new(), Vec::new(), 0);
         for (at, tensor) in checkpoint.tensors().iter().enumerate() {
