@@ -13,6 +13,8 @@ pub mod eval;
 pub mod execute;
 pub mod explain;
 pub mod glob;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod method;
 pub mod plan;
 pub mod problem;

@@ -1,0 +1,1 @@
+//! The Hugging Face Hub: models by name. The only network.
