@@ -284,6 +284,12 @@ pub enum ExecError {
         /// The input file.
         path: PathBuf,
     },
+    /// A file that is elsewhere was not brought here before it was to be read.
+    #[error("{} is not here yet: fetch it first", path.display())]
+    Absent {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; run the same command with --resume to continue")]
     Interrupted,
@@ -331,6 +337,16 @@ impl Error {
             Self::Input(_) => 2,
             Self::Exec(ExecError::Interrupted) => 130,
             Self::Exec(_) => 3,
+        }
+    }
+}
+
+/// Where everything is told as a problem, the machine's failures are told as problems of what was asked of it.
+impl From<Error> for Problems {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Input(problems) => problems,
+            Error::Exec(error) => Problem::error("the machine", error.to_string()).into(),
         }
     }
 }

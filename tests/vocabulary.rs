@@ -28,7 +28,7 @@ fn golden_recipe(name: &str) -> String {
 fn file(plan: &Plan, name: &str) -> Option<Vec<u8>> {
     let found = plan.companions.iter().find(|c| c.name == name)?;
     Some(match &found.contents {
-        Contents::Of(path) => std::fs::read(path).unwrap(),
+        Contents::Of(place) => place.read().unwrap(),
         Contents::Bytes(bytes) => bytes.clone(),
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Settings;
-use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::checkpoint::{Checkpoint, Folder, TensorInfo};
 use crate::problem::{Problem, Problems};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -31,9 +31,16 @@ impl Adapter {
             let hint = "an adapter is a folder with adapter_config.json and adapter_model.safetensors";
             return Err(Problem::error(name, what).hint(hint).into());
         }
+        Self::open_in(name, Folder::Local(folder.to_owned()))
+    }
+
+    /// As [`Adapter::open`], of a folder that may be elsewhere.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files, or that keeps them from being had.
+    pub fn open_in(name: &str, folder: Folder) -> Result<Self, Problems> {
         let (mut warnings, mut problems) = (Problems::new(), Problems::new());
-        let at = folder.join("adapter_config.json").display().to_string();
-        let settings = Settings::read(folder, &at, &mut warnings).map_err(|found| problems.extend(found));
+        let settings = Settings::read(&folder, &mut warnings).map_err(|found| problems.extend(found));
         let weights = weights(name, folder).map_err(|found| problems.extend(found));
         match (settings, weights) {
             (Ok(settings), Ok(checkpoint)) => {
@@ -69,12 +76,11 @@ impl Adapter {
     }
 }
 
-fn weights(name: &str, folder: &Path) -> Result<Checkpoint, Problems> {
-    let path = folder.join(WEIGHTS);
-    if path.is_file() {
-        return Checkpoint::open(&path.display().to_string());
+fn weights(name: &str, folder: Folder) -> Result<Checkpoint, Problems> {
+    if folder.holds(WEIGHTS) {
+        return Checkpoint::open_file(&folder.at(WEIGHTS), folder, WEIGHTS);
     }
-    let problem = match folder.join(PICKLE).is_file() {
+    let problem = match folder.holds(PICKLE) {
         true => {
             Problem::error(name, format!("holds pickled weights ({PICKLE}), which can run code when read"))
                 .hint("load it with PEFT and save it again: `save_pretrained` writes safetensors")

@@ -1,10 +1,9 @@
 //! `adapter_config.json`.
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 
 use super::pattern::Patterns;
+use crate::checkpoint::Folder;
 use crate::problem::{Problem, Problems};
 
 /// Ranks beyond this are slips, or an attack.
@@ -96,13 +95,11 @@ impl Settings {
     ///
     /// # Errors
     /// Everything in the file that keeps the adapter from being applied.
-    pub(super) fn read(folder: &Path, at: &str, warnings: &mut Problems) -> Result<Self, Problems> {
-        let bytes = std::fs::read(folder.join("adapter_config.json")).map_err(|e| {
-            let problem = match e.kind() {
-                std::io::ErrorKind::NotFound => Problem::error(at, "is not there"),
-                _ => Problem::error(at, format!("cannot read: {e}")),
-            };
-            problem.hint("rank and scale are read from there; PEFT writes it with `save_pretrained`")
+    pub(super) fn read(folder: &Folder, warnings: &mut Problems) -> Result<Self, Problems> {
+        let at = &folder.at("adapter_config.json");
+        let bytes = folder.read("adapter_config.json")?.ok_or_else(|| {
+            let hint = "rank and scale are read from there; PEFT writes it with `save_pretrained`";
+            Problem::error(at, "is not there").hint(hint)
         })?;
         match serde_json::from_slice(&bytes) {
             Ok(Value::Object(map)) => Self::of(&map, at, warnings),

@@ -1,16 +1,17 @@
 //! Which files a model's weights are in.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde_json::Value;
 
+use super::Folder;
 use crate::problem::{Problem, Problems};
 
 /// A checkpoint's weight files.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) folder: PathBuf,
+    pub(super) folder: Folder,
     /// Plain names inside the folder, sorted.
     pub(super) files: Vec<String>,
     /// For sharded checkpoints: tensor → file.
@@ -30,14 +31,18 @@ pub(super) fn find(name: &str) -> Result<Found, Problems> {
     if !path.is_dir() {
         return Err(absent(name).into());
     }
-    let folder = path.to_owned();
-    if path.join(SINGLE).is_file() {
+    in_folder(name, Folder::Local(path.to_owned()))
+}
+
+/// Looks at a folder.
+pub(super) fn in_folder(name: &str, folder: Folder) -> Result<Found, Problems> {
+    if folder.holds(SINGLE) {
         return Ok(Found { folder, files: vec![SINGLE.into()], weight_map: None });
     }
-    if path.join(INDEX).is_file() {
-        return sharded(name, path);
+    if folder.holds(INDEX) {
+        return sharded(name, folder);
     }
-    let names = list(name, path)?;
+    let names = folder.names()?;
     let weights: Vec<String> = names.iter().filter(|n| n.ends_with(".safetensors")).cloned().collect();
     if weights.iter().any(|n| n == "adapter_model.safetensors")
         || names.iter().any(|n| n == "adapter_config.json")
@@ -57,7 +62,7 @@ pub(super) fn find(name: &str) -> Result<Found, Problems> {
         .into()),
         (0, None) => Err(Problem::error(name, "holds no safetensors file").into()),
         (n, _) => Err(Problem::error(name, format!("holds {n} safetensors files but no {INDEX}"))
-            .hint(format!("name the one that is meant: {}", path.join(&weights[0]).display()))
+            .hint(format!("name the one that is meant: {}", folder.at(&weights[0])))
             .into()),
     }
 }
@@ -67,18 +72,15 @@ fn is_pickle(name: &str) -> bool {
     extension.is_some_and(|e| PICKLES.contains(&e)) && !name.starts_with("training_args")
 }
 
+/// What to do about a model that may be on the Hub, where the Hub is not asked.
+pub const NOT_ELSEWHERE: &str = "if this is a Hugging Face repository, named owner/name: the Hub was not asked \
+                                 (this program was built without it); download it, and name the folder";
+
 fn absent(name: &str) -> Problem {
     let parts: Vec<&str> = name.split('/').collect();
     let like_hub = parts.len() == 2 && parts.iter().all(|p| !p.is_empty() && !p.starts_with('.'));
     let problem = Problem::error(name, "no such folder or file");
-    if like_hub {
-        problem.hint(format!(
-            "if this is a Hugging Face repository: names are not looked up there yet; \
-             `hf download {name} --local-dir DIR`, then name DIR"
-        ))
-    } else {
-        problem
-    }
+    if like_hub { problem.hint(NOT_ELSEWHERE) } else { problem }
 }
 
 fn single_file(name: &str, path: &Path) -> Result<Found, Problems> {
@@ -95,21 +97,12 @@ fn single_file(name: &str, path: &Path) -> Result<Found, Problems> {
             .hint("name the folder it is in")
             .into());
     }
-    Ok(Found { folder: folder.to_owned(), files: vec![file.into()], weight_map: None })
+    Ok(Found { folder: Folder::Local(folder.to_owned()), files: vec![file.into()], weight_map: None })
 }
 
-fn list(name: &str, path: &Path) -> Result<Vec<String>, Problems> {
-    let entries =
-        std::fs::read_dir(path).map_err(|e| Problem::error(name, format!("cannot list the folder: {e}")))?;
-    let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
-    names.sort();
-    Ok(names)
-}
-
-fn sharded(name: &str, folder: &Path) -> Result<Found, Problems> {
+fn sharded(name: &str, folder: Folder) -> Result<Found, Problems> {
     let at = format!("{name}/{INDEX}");
-    let bytes =
-        std::fs::read(folder.join(INDEX)).map_err(|e| Problem::error(&at, format!("cannot read: {e}")))?;
+    let bytes = folder.read(INDEX)?.unwrap_or_default();
     let index: Value =
         serde_json::from_slice(&bytes).map_err(|e| Problem::error(&at, format!("is not JSON: {e}")))?;
     let Some(map) = index.get("weight_map").and_then(Value::as_object).filter(|m| !m.is_empty()) else {
@@ -137,7 +130,7 @@ fn sharded(name: &str, folder: &Path) -> Result<Found, Problems> {
                 &at,
                 format!("names the file {file:?}, which is not a plain name in this folder"),
             ));
-        } else if !folder.join(file).is_file() {
+        } else if !folder.holds(file) {
             let count = weight_map.values().filter(|f| *f == file).count();
             let plural = if count == 1 { "tensor" } else { "tensors" };
             problems.push(
@@ -149,5 +142,5 @@ fn sharded(name: &str, folder: &Path) -> Result<Found, Problems> {
     if problems.has_errors() {
         return Err(problems);
     }
-    Ok(Found { folder: folder.to_owned(), files, weight_map: Some(weight_map) })
+    Ok(Found { folder, files, weight_map: Some(weight_map) })
 }

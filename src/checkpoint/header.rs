@@ -4,6 +4,7 @@
 //! inside the file, agree with dtype and shape, overlap with no other tensor and leave no hole.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
@@ -14,6 +15,44 @@ use crate::problem::{Problem, Problems};
 pub(super) const MAX_HEADER: u64 = 100_000_000;
 /// Tensors of which a mismatch is listed one by one.
 const LISTED: usize = 10;
+
+/// What is asked for at first: most headers are shorter.
+const GUESS: u64 = 64 << 10;
+
+/// Reads the length prefix and the JSON behind it of a file of `len` bytes, with `bytes` giving any of them.
+pub(super) fn read<E: Into<Problems>>(
+    name: &str,
+    len: u64,
+    mut bytes: impl FnMut(Range<u64>) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, Problems> {
+    if len == 0 {
+        return Err(Problem::error(name, "the file is empty").hint("download or copy it again").into());
+    }
+    if len < 8 {
+        return Err(Problem::error(name, format!("{len} bytes are too few for a safetensors file")).into());
+    }
+    let mut header = bytes(0..len.min(GUESS)).map_err(Into::into)?;
+    let length = header.iter().take(8).rev().fold(0u64, |n, b| (n << 8) | u64::from(*b));
+    if header.starts_with(b"PK") || header.starts_with(&[0x80]) && length > len {
+        return Err(Problem::error(name, "is a pickle or an archive, not a safetensors file")
+            .hint("convert it to safetensors first")
+            .into());
+    }
+    if length > MAX_HEADER {
+        let what = format!("its header claims {length} bytes; {MAX_HEADER} are allowed");
+        return Err(Problem::error(name, what).hint("this is no safetensors file, or a damaged one").into());
+    }
+    if length > len - 8 {
+        let what = format!("the file is truncated: its header claims {length} bytes, {} are left", len - 8);
+        return Err(Problem::error(name, what).hint("download or copy it again").into());
+    }
+    let end = 8 + length;
+    if end > header.len() as u64 {
+        header.extend(bytes(header.len() as u64..end).map_err(Into::into)?);
+    }
+    header.truncate(end as usize);
+    Ok(header)
+}
 
 /// Checks `json` (without the length prefix) against the file's length and lists its tensors.
 /// `data_start` is where data begins, `file` the tensors' [`TensorInfo::file`].

@@ -5,16 +5,20 @@
 
 mod dtype;
 mod find;
+mod folder;
 mod header;
 mod map;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use dtype::DType;
+pub use find::NOT_ELSEWHERE;
+pub use folder::{Folder, Identity, Listed, Place, Remote, Unwatched, Watch};
 
 use crate::problem::{ExecError, Problem, Problems};
 
@@ -43,22 +47,23 @@ impl TensorInfo {
 /// One weight file.
 #[derive(Debug)]
 pub struct SafetensorsFile {
-    /// Where it is.
+    /// Where it is, or will be.
     pub path: PathBuf,
     /// Bytes.
     pub len: u64,
     /// Length prefix and JSON.
     pub header: Vec<u8>,
-    /// When it was last changed.
+    /// When it was last changed; of a file that came from elsewhere, which never changes, always the same.
     pub modified: SystemTime,
-    map: map::Map,
+    place: Place,
+    map: OnceLock<map::Map>,
 }
 
-/// A model on disk.
+/// A model.
 #[derive(Debug)]
 pub struct Checkpoint {
     name: String,
-    folder: PathBuf,
+    folder: Folder,
     files: Vec<SafetensorsFile>,
     tensors: Vec<TensorInfo>,
     config: Option<serde_json::Value>,
@@ -70,12 +75,32 @@ impl Checkpoint {
     /// # Errors
     /// Everything that is wrong with its files.
     pub fn open(name: &str) -> Result<Self, Problems> {
-        let found = find::find(name)?;
+        Self::read(name, find::find(name)?)
+    }
+
+    /// Opens a model that is elsewhere: only headers and `config.json` come here. Weight files that are away must
+    /// be [brought here](Remote::bring) and [attached](SafetensorsFile::attach) before they are read.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its files, or that keeps them from being had.
+    pub fn open_remote(name: &str, remote: Arc<dyn Remote>) -> Result<Self, Problems> {
+        Self::read(name, find::in_folder(name, Folder::Remote(remote))?)
+    }
+
+    /// Opens one weight file of a folder by itself.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_file(name: &str, folder: Folder, file: &str) -> Result<Self, Problems> {
+        Self::read(name, find::Found { folder, files: vec![file.into()], weight_map: None })
+    }
+
+    fn read(name: &str, found: find::Found) -> Result<Self, Problems> {
         let mut problems = Problems::new();
         let mut files = Vec::new();
         let mut tensors = Vec::new();
         for file in &found.files {
-            match open_file(&found.folder.join(file), files.len()) {
+            match open_file(&found.folder, file, files.len()) {
                 Ok((file, mut listed)) => {
                     files.push(file);
                     tensors.append(&mut listed);
@@ -108,7 +133,7 @@ impl Checkpoint {
     }
 
     /// The folder that its files are in.
-    pub fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
@@ -140,98 +165,132 @@ impl Checkpoint {
     /// A tensor's bytes. Ask [`Checkpoint::check_intact`] after using them.
     pub fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
         let Some(file) = self.files.get(tensor.file) else { return &[] };
-        file.map.bytes().get(tensor.range.start as usize..tensor.range.end as usize).unwrap_or_default()
+        file.bytes().get(tensor.range.start as usize..tensor.range.end as usize).unwrap_or_default()
     }
 
     /// Brings some bytes of a tensor into memory before they are used.
     pub fn prefetch(&self, tensor: &TensorInfo, bytes: Range<usize>) {
-        if let Some(file) = self.files.get(tensor.file) {
+        if let Some(map) = self.files.get(tensor.file).and_then(|file| file.map.get()) {
             let (start, end) = (tensor.range.start as usize, tensor.range.end as usize);
-            file.map.prefetch((start + bytes.start).min(end)..(start + bytes.end).min(end));
+            map.prefetch((start + bytes.start).min(end)..(start + bytes.end).min(end));
         }
     }
 
     /// Whether the file of a tensor still is what it was when it was opened.
     ///
     /// # Errors
-    /// [`ExecError::InputShrank`]; bytes that were read from it may be zeros.
+    /// [`ExecError::InputShrank`]; bytes that were read from it may be zeros. [`ExecError::Absent`] if it is not here.
     pub fn check_intact(&self, tensor: &TensorInfo) -> Result<(), ExecError> {
-        self.files.get(tensor.file).map_or(Ok(()), |f| f.map.check())
+        self.files.get(tensor.file).map_or(Ok(()), SafetensorsFile::check_intact)
     }
 }
 
 impl SafetensorsFile {
-    /// All bytes of the file.
+    /// All bytes of the file; none if it is not here.
     pub fn bytes(&self) -> &[u8] {
-        self.map.bytes()
+        self.map.get().map_or(&[], map::Map::bytes)
     }
 
     /// As [`Checkpoint::check_intact`].
     ///
     /// # Errors
-    /// [`ExecError::InputShrank`].
+    /// [`ExecError::InputShrank`], [`ExecError::Absent`].
     pub fn check_intact(&self) -> Result<(), ExecError> {
-        self.map.check()
+        match self.map.get() {
+            Some(map) => map.check(),
+            None => Err(ExecError::Absent { path: self.path.clone() }),
+        }
+    }
+
+    /// Whether its bytes can be read.
+    pub fn is_here(&self) -> bool {
+        self.map.get().is_some()
+    }
+
+    /// The file in its folder.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The SHA-256 that its bytes were found to have when they arrived, if it came from elsewhere.
+    pub fn verified(&self) -> Option<String> {
+        self.place.folder.remote()?.verified(&self.place.name)
+    }
+
+    /// Maps a file that was away when its header was read, and has arrived.
+    ///
+    /// # Errors
+    /// If it is not here, or is not the file whose header was read.
+    pub fn attach(&self) -> Result<(), ExecError> {
+        if self.map.get().is_some() {
+            return Ok(());
+        }
+        let map = map::Map::open(&self.path).map_err(ExecError::io("map", &self.path))?;
+        if map.bytes().len() as u64 != self.len || !map.bytes().starts_with(&self.header) {
+            return Err(ExecError::InputShrank { path: self.path.clone() });
+        }
+        // Whoever was first has mapped the same file.
+        let _ = self.map.set(map);
+        Ok(())
     }
 }
 
-fn open_file(path: &Path, position: usize) -> Result<(SafetensorsFile, Vec<TensorInfo>), Problems> {
-    let name = path.display().to_string();
-    let unreadable = |e: std::io::Error| Problem::error(&name, format!("cannot read: {e}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
-    let len = about.len();
-    if len == 0 {
-        return Err(Problem::error(&name, "the file is empty").hint("download or copy it again").into());
+fn open_file(
+    folder: &Folder,
+    name: &str,
+    position: usize,
+) -> Result<(SafetensorsFile, Vec<TensorInfo>), Problems> {
+    let place = Place { folder: folder.clone(), name: name.to_owned() };
+    let (at, path) = (folder.at(name), place.path());
+    let (header, len, mut modified, map) = match folder.remote().filter(|_| place.is_away()) {
+        Some(remote) => {
+            let listed = remote.files().iter().find(|f| f.name == name);
+            let len = listed.map(|f| f.bytes).unwrap_or_default();
+            (header::read(&at, len, |bytes| remote.range(name, bytes))?, len, UNIX_EPOCH, None)
+        }
+        None => {
+            let unreadable = |e: std::io::Error| Problem::error(&at, format!("cannot read: {e}"));
+            let mut file = File::open(&path).map_err(unreadable)?;
+            let about = file.metadata().map_err(unreadable)?;
+            let header = header::read(&at, about.len(), |bytes| {
+                let mut read = vec![0; (bytes.end - bytes.start) as usize];
+                file.seek(SeekFrom::Start(bytes.start))
+                    .and_then(|_| file.read_exact(&mut read))
+                    .map_err(unreadable)?;
+                Ok::<_, Problem>(read)
+            })?;
+            let map = map::Map::open(&path).map_err(unreadable)?;
+            if map.bytes().len() as u64 != about.len() {
+                return Err(Problem::error(&at, "the file changed while it was being opened").into());
+            }
+            (header, about.len(), about.modified().unwrap_or(UNIX_EPOCH), Some(map))
+        }
+    };
+    if folder.remote().is_some() {
+        modified = UNIX_EPOCH;
     }
-    if len < 8 {
-        return Err(Problem::error(&name, format!("{len} bytes are too few for a safetensors file")).into());
-    }
-    let mut header = vec![0; 8];
-    file.read_exact(&mut header).map_err(unreadable)?;
-    let length = header.iter().rev().fold(0u64, |n, b| (n << 8) | u64::from(*b));
-    if header.starts_with(b"PK") || header.starts_with(&[0x80]) && length > len {
-        return Err(Problem::error(&name, "is a pickle or an archive, not a safetensors file")
-            .hint("convert it to safetensors first")
-            .into());
-    }
-    if length > header::MAX_HEADER {
-        let what = format!("its header claims {length} bytes; {} are allowed", header::MAX_HEADER);
-        return Err(Problem::error(&name, what).hint("this is no safetensors file, or a damaged one").into());
-    }
-    if length > len - 8 {
-        let what = format!("the file is truncated: its header claims {length} bytes, {} are left", len - 8);
-        return Err(Problem::error(&name, what).hint("download or copy it again").into());
-    }
-    header.resize(8 + length as usize, 0);
-    file.read_exact(&mut header[8..]).map_err(unreadable)?;
-    let tensors = header::parse(&name, &header[8..], 8 + length, len, position)?;
-    let map = map::Map::open(path).map_err(unreadable)?;
-    if map.bytes().len() as u64 != len {
-        return Err(Problem::error(&name, "the file changed while it was being opened").into());
-    }
-    let modified = about.modified().unwrap_or(UNIX_EPOCH);
-    Ok((SafetensorsFile { path: path.to_owned(), len, header, modified, map }, tensors))
+    let tensors = header::parse(&at, &header[8..], header.len() as u64, len, position)?;
+    let map = map.map_or_else(OnceLock::new, OnceLock::from);
+    Ok((SafetensorsFile { path, len, header, modified, place, map }, tensors))
 }
 
-fn read_config(folder: &Path, problems: &mut Problems) -> Option<serde_json::Value> {
-    let path = folder.join("config.json");
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(e) => {
-            problems.push(Problem::error(path.display().to_string(), format!("cannot read: {e}")));
+fn read_config(folder: &Folder, problems: &mut Problems) -> Option<serde_json::Value> {
+    let at = folder.at("config.json");
+    let bytes = match folder.read("config.json") {
+        Ok(bytes) => bytes?,
+        Err(found) => {
+            problems.extend(found.into());
             return None;
         }
     };
     match serde_json::from_slice::<serde_json::Value>(&bytes) {
         Ok(config) if config.is_object() => Some(config),
         Ok(_) => {
-            problems.push(Problem::error(path.display().to_string(), "is not a JSON object"));
+            problems.push(Problem::error(at, "is not a JSON object"));
             None
         }
         Err(e) => {
-            problems.push(Problem::error(path.display().to_string(), format!("is not JSON: {e}")));
+            problems.push(Problem::error(at, format!("is not JSON: {e}")));
             None
         }
     }

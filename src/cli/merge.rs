@@ -279,9 +279,13 @@ pub(super) fn cancel_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
 /// SHA-256 of every input file.
 fn hash_inputs(plan: &Plan) -> Result<BTreeMap<PathBuf, String>, Error> {
     use rayon::prelude::*;
-    let files: Vec<_> = plan.files().collect();
+    // Of a model that is elsewhere, what no tensor is read from may not be here.
+    let files: Vec<_> = plan.files().filter(|file| file.is_here()).collect();
     let hash = |file: &&growmerge::checkpoint::SafetensorsFile| {
-        let hex = growmerge::write::sha256_hex(file.bytes());
+        let hex = match file.verified() {
+            Some(known) => known,
+            None => growmerge::write::sha256_hex(file.bytes()),
+        };
         file.check_intact()?;
         Ok((Path::to_owned(&file.path), hex))
     };

@@ -50,7 +50,7 @@ impl ModelSource {
         }
         let checkpoint = Checkpoint::open(name)?;
         let (config, tokenizer) =
-            (checkpoint.config().cloned(), Home::Folder(checkpoint.folder().to_owned()));
+            (checkpoint.config().cloned(), Home::Folder(checkpoint.folder().path().to_owned()));
         Ok(Self::new(name, config, tokenizer, Problems::new(), Found::Stored(checkpoint))?)
     }
 
@@ -108,12 +108,12 @@ fn tokenizer_of(name: &str, plan: &Plan) -> Home {
     let files = plan.companions.iter().filter(|c| c.name.starts_with("tokenizer"));
     let made = files.clone().any(|c| matches!(c.contents, Contents::Bytes(_)));
     let stored = files.clone().find_map(|c| match &c.contents {
-        Contents::Of(path) if c.name == "tokenizer.json" => path.parent().map(Path::to_owned),
+        Contents::Of(place) if c.name == "tokenizer.json" => Some(place.folder.path().to_owned()),
         _ => None,
     });
     match stored.filter(|_| !made) {
         Some(folder) => Home::Folder(folder),
-        None if !made => Home::Folder(plan.inputs[plan.donor].folder().to_owned()),
+        None if !made => Home::Folder(plan.inputs[plan.donor].folder().path().to_owned()),
         None => {
             let read = files.filter_map(|c| Some((c.name.clone(), c.contents.read().ok()?.into_owned())));
             Home::Planned { name: name.into(), files: read.collect() }

@@ -152,6 +152,9 @@ where
     dyn AnyOperator: RunsOn<D>,
 {
     let threads = options.threads.max(1);
+    if let Some(absent) = plan.needed().into_iter().find(|file| !file.is_here()) {
+        return Err(ExecError::Absent { path: absent.path.clone() }.into());
+    }
     observer.begin(total_bytes(plan, jobs));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

@@ -1,5 +1,6 @@
 //! Recipe and inputs → plan.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Listed};
@@ -67,9 +68,11 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     if inputs.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);
     }
-    let read = |i: usize, name: &str| Some(companions::file(&inputs[i], name)?.read().ok()?.into_owned());
+    let unreadable = RefCell::new(Problems::new());
+    let read = |i: usize, name: &str| companions::bytes(&inputs[i], name, &unreadable);
     let template = recipe.chat_template.as_ref();
     let template = template.and_then(|words| chat_template(words, inputs.len(), &read, &mut problems));
+    problems.extend(unreadable.take());
     let tokenizing = Tokenizing { vocabulary: vocabulary.as_ref(), chat_template: template.as_deref() };
     let (companions, unfit) = companions::companions(&inputs, donor, tokenizing, &mut problems);
     if problems.has_errors() {

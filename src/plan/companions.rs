@@ -2,13 +2,14 @@
 //! the vocabulary.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::Input;
-use crate::checkpoint::Checkpoint;
-use crate::problem::{ExecError, Problem, Problems};
+use crate::checkpoint::{Checkpoint, Folder, Identity, Place};
+use crate::problem::{Error, Problem, Problems};
 use crate::vocabulary::{self, Owner, Vocabulary};
 
 /// Names that loaders look for. `config.json` is not among them: it is rewritten.
@@ -44,7 +45,7 @@ pub struct Companion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
     /// What is in this file now.
-    Of(PathBuf),
+    Of(Place),
     /// These bytes.
     Bytes(Vec<u8>),
 }
@@ -53,22 +54,44 @@ impl Contents {
     /// The bytes.
     ///
     /// # Errors
-    /// [`ExecError::Io`] if the file cannot be read.
-    pub fn read(&self) -> Result<Cow<'_, [u8]>, ExecError> {
+    /// If the file cannot be read, or brought here first.
+    pub fn read(&self) -> Result<Cow<'_, [u8]>, Error> {
         match self {
-            Self::Of(path) => std::fs::read(path).map(Cow::Owned).map_err(ExecError::io("read", path)),
+            Self::Of(place) => place.read().map(Cow::Owned),
             Self::Bytes(bytes) => Ok(Cow::Borrowed(bytes)),
         }
     }
+}
+
+impl Contents {
+    /// What the bytes are known by, without reading them.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Of(place) => place.folder.identity(&place.name).cloned(),
+            Self::Bytes(_) => None,
+        }
+    }
+}
+
+/// What is in a file beside a model's weights, if there is one; what keeps it from being read is a problem.
+pub(super) fn bytes(input: &Input, name: &str, problems: &RefCell<Problems>) -> Option<Vec<u8>> {
+    let read = file(input, name)?.read().map(Cow::into_owned);
+    read.map_err(|error| problems.borrow_mut().extend(error.into())).ok()
+}
+
+fn read(contents: &Contents, problems: &mut Problems) -> Vec<u8> {
+    let read = contents.read().map(Cow::into_owned);
+    read.map_err(|error| problems.extend(error.into())).unwrap_or_default()
 }
 
 /// A file beside a model's weights: in its folder, or what its stage would write. An adapter that was saved with a
 /// tokenizer was trained with that one.
 pub(super) fn file(input: &Input, name: &str) -> Option<Contents> {
     if vocabulary::is_tokenizer_file(name) {
-        let adapters = input.checkpoints().into_iter().filter(|c| c.folder() != input.folder());
-        let mut folders = adapters.map(Checkpoint::folder);
-        if let Some(folder) = folders.find(|folder| folder.join("tokenizer.json").is_file()) {
+        let own = input.folder().path();
+        let mut adapters =
+            input.checkpoints().into_iter().map(Checkpoint::folder).filter(|f| f.path() != own);
+        if let Some(folder) = adapters.find(|folder| folder.holds("tokenizer.json")) {
             return in_folder(folder, name);
         }
     }
@@ -78,8 +101,8 @@ pub(super) fn file(input: &Input, name: &str) -> Option<Contents> {
     }
 }
 
-fn in_folder(folder: &Path, name: &str) -> Option<Contents> {
-    Some(folder.join(name)).filter(|path| path.is_file()).map(Contents::Of)
+fn in_folder(folder: &Folder, name: &str) -> Option<Contents> {
+    folder.holds(name).then(|| Contents::Of(Place { folder: folder.clone(), name: name.to_owned() }))
 }
 
 /// Whose tokenizer the output gets.
@@ -117,12 +140,13 @@ pub fn beside(
     config: Option<&Value>,
     problems: &mut Problems,
 ) -> Vec<(String, PathBuf)> {
-    let there = |name: &str| in_folder(folder, name);
+    let folder = Folder::Local(folder.to_owned());
+    let there = |name: &str| in_folder(&folder, name);
     let companion = |name: &&str| Some(Companion { name: (*name).to_owned(), contents: there(name)? });
     let mut found: Vec<Companion> = NAMES.iter().filter_map(companion).collect();
     code(name, config, &mut found, &there, problems);
     let path = |c: Companion| match c.contents {
-        Contents::Of(path) => Some((c.name, path)),
+        Contents::Of(place) => Some((c.name, place.path())),
         Contents::Bytes(_) => None,
     };
     found.into_iter().filter_map(path).collect()
@@ -138,8 +162,7 @@ fn code(
     problems: &mut Problems,
 ) {
     let tokenizer_config = found.iter().find(|c| c.name == "tokenizer_config.json");
-    let tokenizer_config =
-        tokenizer_config.and_then(|c| c.contents.read().ok()).unwrap_or_default().into_owned();
+    let tokenizer_config = tokenizer_config.map(|c| read(&c.contents, problems)).unwrap_or_default();
     let tokenizer_config: Option<Value> = serde_json::from_slice(&tokenizer_config).ok();
     let configs = [config, tokenizer_config.as_ref()];
     let mut modules: Vec<String> = configs.into_iter().flatten().flat_map(auto_map_modules).collect();
@@ -151,7 +174,7 @@ fn code(
         let name = format!("{module}.py");
         match file(&name) {
             Some(contents) => {
-                let text = contents.read().map(Cow::into_owned).unwrap_or_default();
+                let text = read(&contents, problems);
                 modules.extend(relative_imports(&String::from_utf8_lossy(&text)));
                 if found.iter().all(|c| c.name != name) {
                     found.push(Companion { name, contents });
@@ -177,7 +200,7 @@ fn tokenizer_and_others(
         let vocabulary = tokenizing.vocabulary;
         let owner = vocabulary.filter(|_| vocabulary::is_tokenizer_file(name)).map(|v| &v.owner);
         let from = match owner {
-            Some(Owner::Outside(folder)) => in_folder(folder, name),
+            Some(Owner::Outside(folder)) => in_folder(&Folder::Local(folder.clone()), name),
             Some(Owner::Model(owner)) => file(&inputs[*owner], name),
             None => file(&inputs[donor], name),
         };

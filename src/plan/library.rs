@@ -1,27 +1,45 @@
 //! Checkpoints that were opened: each once, however many recipes and stages name it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Input;
 use crate::adapter::Adapter;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Folder, Remote};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{ModelRef, Named};
+use crate::recipe::{AdapterRef, ModelRef, Named};
+
+/// Models that are elsewhere, by name.
+pub trait Repositories: fmt::Debug {
+    /// The model of a name at a revision, or at the newest; nothing if it is no name of this kind.
+    ///
+    /// # Errors
+    /// Why it could not be found.
+    fn find(&self, name: &str, revision: Option<&str>) -> Result<Option<Arc<dyn Remote>>, Problems>;
+}
 
 /// Where a plan finds its models.
 #[derive(Debug, Default)]
 pub struct Library {
-    checkpoints: BTreeMap<String, Arc<Checkpoint>>,
+    elsewhere: Option<Arc<dyn Repositories>>,
+    checkpoints: BTreeMap<AdapterRef, Arc<Checkpoint>>,
     stages: BTreeMap<String, Input>,
-    adapters: BTreeMap<String, Arc<Adapter>>,
+    adapters: BTreeMap<AdapterRef, Arc<Adapter>>,
 }
 
 impl Library {
-    /// Nothing opened yet.
+    /// Nothing opened yet; models are on disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Models that are not on disk are looked for elsewhere.
+    #[must_use]
+    pub fn with(mut self, elsewhere: Arc<dyn Repositories>) -> Self {
+        self.elsewhere = Some(elsewhere);
+        self
     }
 
     /// A model as a recipe names it.
@@ -29,15 +47,13 @@ impl Library {
     /// # Errors
     /// Everything that is wrong with its files, or keeps it from being seen as the recipe asks.
     pub fn input(&mut self, model: &ModelRef) -> Result<Input, Problems> {
-        refuse_revision(&model.path, model.revision.as_deref())?;
         let mut input = match model.named {
-            Named::Path => Input::Stored(self.checkpoint(&model.path)?).dequantised()?,
+            Named::Path => Input::Stored(self.checkpoint(&model.stored())?).dequantised()?,
             // A stage that is not there has problems of its own.
             Named::Stage => self.stages.get(&model.path).cloned().ok_or_else(Problems::new)?,
         };
         if let Some(adapter) = &model.adapter {
-            refuse_revision(&adapter.path, adapter.revision.as_deref())?;
-            input = input.adapted(&*self.adapter(&adapter.path)?)?;
+            input = input.adapted(&*self.adapter(adapter)?)?;
         }
         match model.grow {
             Some(words) => input.grown(words),
@@ -49,12 +65,15 @@ impl Library {
     ///
     /// # Errors
     /// Everything that is wrong with its files.
-    pub fn adapter(&mut self, path: &str) -> Result<Arc<Adapter>, Problems> {
-        if let Some(known) = self.adapters.get(path) {
+    pub fn adapter(&mut self, adapter: &AdapterRef) -> Result<Arc<Adapter>, Problems> {
+        if let Some(known) = self.adapters.get(adapter) {
             return Ok(known.clone());
         }
-        let opened = Arc::new(Adapter::open(path)?);
-        self.adapters.insert(path.to_owned(), opened.clone());
+        let opened = Arc::new(match self.remote(adapter)? {
+            Some(remote) => Adapter::open_in(&adapter.to_string(), Folder::Remote(remote))?,
+            None => Adapter::open(&adapter.path)?,
+        });
+        self.adapters.insert(adapter.clone(), opened.clone());
         Ok(opened)
     }
 
@@ -67,28 +86,46 @@ impl Library {
     ///
     /// # Errors
     /// Everything that is wrong with its files.
-    pub fn checkpoint(&mut self, path: &str) -> Result<Arc<Checkpoint>, Problems> {
-        if let Some(known) = self.checkpoints.get(path) {
+    pub fn checkpoint(&mut self, model: &AdapterRef) -> Result<Arc<Checkpoint>, Problems> {
+        if let Some(known) = self.checkpoints.get(model) {
             return Ok(known.clone());
         }
-        let opened = Arc::new(Checkpoint::open(path)?);
-        self.checkpoints.insert(path.to_owned(), opened.clone());
+        let opened = Arc::new(match self.remote(model)? {
+            Some(remote) => Checkpoint::open_remote(&model.to_string(), remote)?,
+            None => Checkpoint::open(&model.path)?,
+        });
+        self.checkpoints.insert(model.clone(), opened.clone());
         Ok(opened)
     }
-}
 
-/// Revisions are the Hub's; what a folder holds is one already.
-fn refuse_revision(path: &str, revision: Option<&str>) -> Result<(), Problems> {
-    let Some(revision) = revision else { return Ok(()) };
-    let problem = match Path::new(path).exists() {
-        true => Problem::error(path, format!("has no revision `{revision}`: it is a local path"))
-            .hint("revisions belong to Hub repositories; name the folder alone"),
-        false => {
-            Problem::error(path, format!("no such folder or file (revision `{revision}`)")).hint(format!(
-                "if this is a Hugging Face repository: names are not looked up there yet; \
-             `hf download {path} --revision {revision} --local-dir DIR`, then name DIR"
-            ))
+    /// The folder that a name is of, where it is not to be opened as a model.
+    ///
+    /// # Errors
+    /// Why it could not be found.
+    pub fn folder(&self, model: &AdapterRef) -> Result<Folder, Problems> {
+        Ok(self.remote(model)?.map_or_else(|| Folder::Local(model.path.clone().into()), Folder::Remote))
+    }
+
+    /// The model elsewhere that a name is of; what is on disk is not looked for.
+    fn remote(&self, model: &AdapterRef) -> Result<Option<Arc<dyn Remote>>, Problems> {
+        let (path, revision) = (&model.path, model.revision.as_deref());
+        if Path::new(path).exists() {
+            return match revision {
+                Some(revision) => {
+                    let what = format!("has no revision `{revision}`: it is a local path");
+                    let hint = "revisions belong to Hub repositories; name the folder alone";
+                    Err(Problem::error(path, what).hint(hint).into())
+                }
+                None => Ok(None),
+            };
         }
-    };
-    Err(problem.into())
+        let found = self.elsewhere.as_ref().map_or(Ok(None), |elsewhere| elsewhere.find(path, revision))?;
+        match (found, revision) {
+            (None, Some(revision)) => {
+                let what = format!("no such folder or file (revision `{revision}`)");
+                Err(Problem::error(path, what).hint(crate::checkpoint::NOT_ELSEWHERE).into())
+            }
+            (found, _) => Ok(found),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! What can fail by the user's fault fails here, all of it at once.
 
 mod assign;
+mod away;
 mod build;
 mod builder;
 mod companions;
@@ -32,7 +33,7 @@ pub(crate) use digest::hex;
 pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
 pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
-pub use library::Library;
+pub use library::{Library, Repositories};
 pub use lookup::{Lookup, Provenance, SetBy};
 
 use crate::checkpoint::{DType, SafetensorsFile};

@@ -1,5 +1,6 @@
 //! The output's vocabulary, and the inputs with their embeddings and heads brought to it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::input::{Change, Sight};
@@ -30,14 +31,29 @@ pub(super) fn align(
 }
 
 fn decide(recipe: &Recipe, inputs: &[Input], donor: usize, problems: &mut Problems) -> Option<Vocabulary> {
+    let unreadable = RefCell::new(Problems::new());
+    let decided = decide_of(recipe, inputs, donor, &unreadable, problems);
+    problems.extend(unreadable.take());
+    decided
+}
+
+/// As [`decide`]; what keeps a file from being read goes to `unreadable`.
+fn decide_of(
+    recipe: &Recipe,
+    inputs: &[Input],
+    donor: usize,
+    unreadable: &RefCell<Problems>,
+    problems: &mut Problems,
+) -> Option<Vocabulary> {
     let references = recipe.models();
     let models: Vec<Model<'_>> = references
         .iter()
         .zip(inputs)
         .map(|(reference, input)| Model {
             reference: &reference.value,
-            folder: input.folder(),
-            read: Box::new(|name| Some(companions::file(input, name)?.read().ok()?.into_owned())),
+            folder: input.folder().path(),
+            read: Box::new(|name| companions::bytes(input, name, unreadable)),
+            identity: companions::file(input, "tokenizer.json").and_then(|file| file.identity()),
             config: input.config(),
             rows: rows(input),
         })

@@ -64,6 +64,11 @@ impl ModelRef {
         Self { path, named: Named::Path, revision, adapter: None, grow: None }
     }
 
+    /// The model as it is stored, without what is done to it.
+    pub fn stored(&self) -> AdapterRef {
+        AdapterRef { path: self.path.clone(), revision: self.revision.clone() }
+    }
+
     /// `path[@revision][+adapter[@revision]]`; a path that exists as written is one, whatever is in it, and so
     /// is a name that is known.
     ///

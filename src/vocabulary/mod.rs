@@ -25,6 +25,7 @@ pub use decide::decide;
 pub use rows::{Counts, Row, RowMap};
 pub use template::chat_template;
 
+use crate::checkpoint::Identity;
 use crate::recipe::ModelRef;
 
 /// Gives a file beside a model's weights, by its name.
@@ -38,6 +39,8 @@ pub struct Model<'a> {
     pub folder: &'a Path,
     /// A file beside its weights.
     pub read: Read<'a>,
+    /// What its `tokenizer.json` is known by, if that is known without reading it.
+    pub identity: Option<Identity>,
     /// Its `config.json`.
     pub config: Option<&'a Value>,
     /// Rows of its embedding, if it has one.

@@ -165,8 +165,8 @@ impl<'p> Draft<'p> {
     /// Completes the folder. Every job must have been sealed.
     ///
     /// # Errors
-    /// [`ExecError`]; the folder then still counts as unfinished.
-    pub fn finish(self, input_sha256: Option<&BTreeMap<PathBuf, String>>) -> Result<Manifest, ExecError> {
+    /// What the machine does, and files that can no longer be had; the folder then still counts as unfinished.
+    pub fn finish(self, input_sha256: Option<&BTreeMap<PathBuf, String>>) -> Result<Manifest, Error> {
         let (plan, folder) = (self.plan, self.folder.as_path());
         self.writer.finish()?;
         let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);

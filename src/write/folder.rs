@@ -17,7 +17,7 @@ pub(super) fn refuse_inputs(plan: &Plan, folder: &Path) -> Result<(), Error> {
         // The folder itself, or one that its files are links into.
         let files = input.files().filter_map(|f| f.path.canonicalize().ok());
         let mut folders = files.filter_map(|f| f.parent().map(Path::to_owned));
-        if input.folder().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
+        if input.folder().path().canonicalize().is_ok_and(|i| i == out) || folders.any(|f| f == out) {
             return Err(Problem::error(
                 folder.display().to_string(),
                 "the output folder is one of the inputs",

@@ -38,6 +38,9 @@ pub struct InputModel {
     pub model: String,
     /// Whether it is the base.
     pub base: bool,
+    /// Of a model of the Hub, the commit that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// How it was widened while it was read, if it was: the words of the recipe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grow: Option<Value>,
@@ -74,6 +77,9 @@ pub struct InputFile {
     /// The checkpoint that it is of, if that is not named as the model is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// That checkpoint's commit, if it is of the Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// Length in bytes.
     pub bytes: u64,
     /// SHA-256 of the header (length prefix and JSON).
@@ -82,7 +88,8 @@ pub struct InputFile {
     /// read all of its tensors. A checksum against mistakes, not against an attacker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crc64nvme: Option<String>,
-    /// SHA-256 of the whole file, if asked for (`--hash-inputs`).
+    /// SHA-256 of the whole file: if asked for (`--hash-inputs`), or of a file of the Hub, as it was checked when the
+    /// file arrived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }

@@ -9,7 +9,7 @@ use super::journal::Entry;
 use super::manifest::{
     InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
 };
-use crate::checkpoint::{Checkpoint, SafetensorsFile};
+use crate::checkpoint::{Checkpoint, Folder, SafetensorsFile};
 use crate::checksum::{self, Joined};
 use crate::method::Args;
 use crate::plan::{Input, Leaf, Plan, Shard, Source, Work, hex};
@@ -113,6 +113,10 @@ fn made_by(plan: &Plan) -> MadeBy {
     }
 }
 
+fn commit(folder: &Folder) -> Option<String> {
+    folder.remote().map(|remote| remote.commit().to_owned())
+}
+
 /// The models of a plan, those of its stages behind them.
 fn inputs(
     plan: &Plan,
@@ -128,16 +132,18 @@ fn inputs(
             let record = move |(f, file): (usize, &SafetensorsFile)| InputFile {
                 name: file.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
                 checkpoint: (name != input.name()).then(|| name.to_owned()),
+                commit: commit(checkpoint.folder()).filter(|_| name != input.name()),
                 bytes: file.len,
                 header_sha256: hex(&Sha256::digest(&file.header)),
                 crc64nvme: whole_file_sum(checkpoint, f, sums),
-                sha256: sha256.and_then(|all| all.get(&file.path).cloned()),
+                sha256: sha256.and_then(|all| all.get(&file.path).cloned()).or_else(|| file.verified()),
             };
             checkpoint.files().iter().enumerate().map(record)
         });
         models.push(InputModel {
             model: input.name().into(),
             base: plan.base == Some(i),
+            commit: commit(input.folder()).filter(|_| input.stage().is_none()),
             grow: input.grow().and_then(|grow| serde_json::to_value(grow).ok()),
             made_by: input.stage().map(|stage| made_by(&stage.plan)),
             read_by: read_by.map(str::to_owned),

@@ -132,7 +132,10 @@ fn check_input(input: &InputModel, manifest: &Manifest) -> Finding {
     let mut names: Vec<&str> =
         input.files.iter().map(|f| f.checkpoint.as_deref().unwrap_or(&input.model)).collect();
     names.dedup();
-    let findings = names.into_iter().map(|name| check_checkpoint(name, input, manifest));
+    let findings = names.into_iter().map(|name| match (Path::new(name).exists(), &input.commit) {
+        (false, Some(commit)) => Finding::Skipped(format!("of the Hub, at commit {commit}")),
+        _ => check_checkpoint(name, input, manifest),
+    });
     findings.reduce(Finding::worse).unwrap_or_else(|| Finding::Skipped("made while it was read".into()))
 }
 

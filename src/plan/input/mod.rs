@@ -10,7 +10,6 @@ mod grown;
 mod leaf;
 mod stage;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -19,7 +18,7 @@ pub use adapted::Adapted;
 pub use leaf::{Leaf, Order};
 pub use stage::Stage;
 
-use crate::checkpoint::{Checkpoint, SafetensorsFile, TensorInfo};
+use crate::checkpoint::{Checkpoint, Folder, SafetensorsFile, TensorInfo};
 use crate::recipe::Grow;
 use crate::view::View;
 
@@ -120,7 +119,7 @@ impl Input {
     }
 
     /// The folder of what is not changed: tokenizer, code.
-    pub fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Folder {
         match self {
             Self::Stored(checkpoint) => checkpoint.folder(),
             Self::Seen(seen) => seen.under.folder(),

@@ -82,7 +82,7 @@ pub fn compare(small: &str, wide: &str, text: &Path) -> Result<Difference, Error
     }
     let reading = Reading { split: Split::File, field: "text".into() };
     let text = Text::read("", text, &reading)?;
-    let tokenizer = Tokenizer::open(small.folder(), &Start::Auto)?;
+    let tokenizer = Tokenizer::open(small.folder().path(), &Start::Auto)?;
     let ids = tokenizer.ids(&text.documents, of_small.vocab)?.concat();
     let ids = &ids[..ids.len().min(TOKENS)];
     let window = WINDOW.min(of_small.max_positions);

@@ -47,7 +47,7 @@ pub fn conversion(model: &str, head: HeadForm, factor: Option<f64>) -> Result<Gr
     let normed =
         checkpoint.tensor("lm_head.weight").is_none() && key("lm_head_normalization_factor").is_none();
     let factor = match (head, factor) {
-        (HeadForm::Factor, None) if normed => match grown_by(checkpoint.folder()) {
+        (HeadForm::Factor, None) if normed => match grown_by(checkpoint.folder().path()) {
             Some(width) => Some(width as f64),
             None => {
                 let what = "nothing says by which factor the model was grown";

@@ -1,0 +1,36 @@
+//! What a plan reads of files that are elsewhere, or were when it was made.
+
+use std::collections::BTreeSet;
+
+use super::{Contents, Plan};
+use crate::checkpoint::{Place, SafetensorsFile};
+use crate::problem::ExecError;
+
+impl Plan {
+    /// Weight files that hold what its jobs read: of a model of which it takes some layers, perhaps not all.
+    pub fn needed(&self) -> Vec<&SafetensorsFile> {
+        let sources = self.jobs.iter().flat_map(|job| job.sources());
+        let leaves = sources.flat_map(|source| self.inputs[source.input].leaves(source.tensor));
+        let files = leaves.filter_map(|leaf| leaf.checkpoint.files().get(leaf.info().file));
+        let mut seen = BTreeSet::new();
+        files.filter(|file| seen.insert(&file.path)).collect()
+    }
+
+    /// Files that have to be brought here before it can be executed: weights, and what goes along with them.
+    pub fn away(&self) -> Vec<&Place> {
+        let weights = self.needed().into_iter().filter(|file| !file.is_here()).map(SafetensorsFile::place);
+        let companions = self.companions.iter().filter_map(|companion| match &companion.contents {
+            Contents::Of(place) => Some(place),
+            Contents::Bytes(_) => None,
+        });
+        weights.chain(companions).filter(|place| place.is_away()).collect()
+    }
+
+    /// Takes up the weight files that were away and have arrived.
+    ///
+    /// # Errors
+    /// If one is not here, or is not the file whose header was planned with.
+    pub fn attach(&self) -> Result<(), ExecError> {
+        self.needed().into_iter().try_for_each(SafetensorsFile::attach)
+    }
+}
