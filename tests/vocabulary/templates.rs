@@ -1,0 +1,40 @@
+//! Chat templates.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support;
+use crate::support::{Noise, plan};
+use crate::{checkpoint, file};
+
+#[test]
+fn chat_templates_are_the_majoritys_or_the_recipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens: Vec<String> = ["[UNK]", "x", "</s>"].map(str::to_owned).to_vec();
+    let mut noise = Noise(5);
+    let made: Vec<PathBuf> = ["a", "b", "c"]
+        .map(|name| checkpoint(&folder.path().join(name), &tokens, 1, 3, false, &mut noise).path)
+        .to_vec();
+    let template = |at: &Path, text: &str| {
+        std::fs::write(at.join("tokenizer_config.json"), json!({"chat_template": text, "x": 1}).to_string())
+            .unwrap();
+    };
+    template(&made[0], "{{ one }}");
+    template(&made[1], "{{ two }}");
+    std::fs::write(made[2].join("chat_template.jinja"), "{{ two }}\n").unwrap();
+    let recipe = |rule: &str| support::recipe("linear", None, &made, "{weight: 1}") + rule;
+    let written = |rule: &str| {
+        let planned = plan(&recipe(rule));
+        let text = |name: &str| file(&planned, name).map(|bytes| String::from_utf8(bytes).unwrap());
+        let config: Value = serde_json::from_str(&text("tokenizer_config.json").unwrap()).unwrap();
+        (text("chat_template.jinja"), config["chat_template"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(written(""), (None, "{{ one }}".into()));
+    assert_eq!(written("chat_template: auto\n"), (Some("{{ two }}".into()), "{{ two }}".into()));
+    assert!(written("chat_template: chatml\n").0.unwrap().contains("<|im_start|>"));
+    let own = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    assert_eq!(written(&format!("chat_template: \"{own}\"\n")), (Some(own.into()), own.into()));
+    let warned = plan(&recipe("chat_template: \"{% for %}\"\n")).warnings.to_string();
+    assert!(warned.contains("may be no Jinja"), "{warned}");
+}
