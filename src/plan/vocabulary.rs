@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::input::{Change, Sight};
+use super::names::{look_up, says_untied};
 use super::{Input, Origin, companions, segment};
 use crate::arch::{Family, Role};
 use crate::checkpoint::TensorInfo;
@@ -99,10 +100,10 @@ fn aligned(
     names.sort_unstable();
     names.dedup();
     for name in names {
-        if find(own, family, name).is_some_and(|at| own.tensors()[at].name != name)
-            && let Some(embedding) = find(own, family, name)
+        if let Some(at) = look_up(own, family, name)
+            && own.tensors()[at].name != name
         {
-            let head = view(inputs, input, &map, name, embedding, family, problems);
+            let head = view(inputs, input, &map, name, at, family, problems);
             complete &= head.is_some();
             tensors.extend(head);
         }
@@ -141,9 +142,11 @@ fn view(
     places[input] = Some(0);
     let mut exact = map.only_copies();
     for other in map.others() {
-        let Some(theirs) = find(&inputs[other], family, name) else {
+        let Some(theirs) = look_up(&inputs[other], family, name) else {
             let what = format!("rows of it are needed, but {} has no such tensor", inputs[other].name());
-            problems.push(Problem::error(name, what));
+            let problem = Problem::error(name, what);
+            let hint = "by its config.json the head is not tied to the embedding, so it must be stored";
+            problems.push(if says_untied(&inputs[other]) { problem.hint(hint) } else { problem });
             return None;
         };
         let there = &inputs[other].tensors()[theirs];
@@ -168,12 +171,4 @@ fn view(
     let rows = Rows { map: map.clone(), tensors: places, width, exact };
     let info = TensorInfo { name: name.to_owned(), shape, ..tensor.clone() };
     Some((info, Origin { view: View::Rows(rows), of }))
-}
-
-/// A tensor by its name, by an alias, or by the tensor it is tied to.
-fn find(input: &Input, family: &Family, name: &str) -> Option<usize> {
-    let position = |name: &str| input.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
-    position(name)
-        .or_else(|| family.aliases(name).iter().find_map(|alias| position(alias)))
-        .or_else(|| family.tied(name).find_map(position))
 }

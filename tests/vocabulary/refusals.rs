@@ -95,6 +95,14 @@ fn what_is_wrong_with_a_vocabulary_is_said() {
             "tokenizer: {tokens: {x: {source: {kind: model_token, model: @B@}}}}",
             "needs either `token` or `token_id`",
         ),
+        (
+            "tokenizer: {tokens: {x: {source: {kind: zero, token_id: 0}}}}",
+            "goes with `kind: model_token` only",
+        ),
+        (
+            "tokenizer: {tokens: {x: {source: {kind: zero, model: @B@}}}}",
+            "`model` goes with `kind: model_token`",
+        ),
         ("tokenizer: {tokens: {x: {source: {kind: mean}}}}", "unknown kind `mean`"),
         ("tokenizer: {tokens: {x: {force: true}}}", "`force` needs a `source`"),
         (
@@ -133,4 +141,26 @@ fn what_is_wrong_with_a_vocabulary_is_said() {
     std::fs::remove_file(b.join("tokenizer.json")).unwrap();
     let warned = plan(&recipe("tokenizer_source: union")).warnings.to_string();
     assert!(warned.contains("is taken to have that of"), "{warned}");
+}
+
+/// A head that its config says is not tied is not the embedding, in a union either.
+#[test]
+fn a_head_that_is_said_to_be_untied_must_be_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut noise = Noise(37);
+    let a =
+        checkpoint(&folder.path().join("a"), &list(&["[UNK]", "x", "</s>"]), 1, 3, false, &mut noise).path;
+    let b = checkpoint(&folder.path().join("b"), &list(&["[UNK]", "y", "</s>"]), 1, 3, true, &mut noise).path;
+    let recipe = support::recipe("linear", Some(&a), std::slice::from_ref(&b), "{weight: 1}");
+    let union = format!("{recipe}tokenizer_source: union\n");
+    let merged = run(&plan(&union), &Cpu::new(), 1).unwrap();
+    assert_eq!(merged[TABLES[1]].shape, [4, 5]);
+    let config = serde_json::json!({"model_type": "llama", "vocab_size": 3, "tie_word_embeddings": false});
+    std::fs::write(b.join("config.json"), config.to_string()).unwrap();
+    let told = refusal(&union);
+    assert!(told.contains("lm_head.weight: rows of it are needed, but"), "{told}");
+    assert!(told.contains("not tied to the embedding, so it must be stored"), "{told}");
+    // Where no row of another model is needed, it is missing all the same.
+    let told = refusal(&format!("{recipe}tokenizer_source: {}\n", b.display()));
+    assert!(told.contains("lm_head.weight"), "{told}");
 }
