@@ -14,7 +14,7 @@ use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
-use crate::vocabulary::chat_template;
+use crate::vocabulary::{chat_template, check_markers};
 
 /// What can be said of a recipe that makes no sense as a whole: its methods, and its models.
 pub(super) fn check_names(reading: &Reading, library: &mut Library, problems: &mut Problems) {
@@ -72,6 +72,13 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     let template = template.and_then(|words| chat_template(words, inputs.len(), &read, &mut problems));
     let tokenizing = Tokenizing { vocabulary: vocabulary.as_ref(), chat_template: template.as_deref() };
     let (companions, unfit) = companions::companions(&inputs, donor, tokenizing, &mut problems);
+    if let (Some(words), Some(template)) = (&recipe.chat_template, &template)
+        && let Some(tokenizer) = companions.iter().find(|c| c.name == "tokenizer.json")
+        && let Ok(bytes) = tokenizer.contents.read()
+    {
+        let theirs = (0..inputs.len()).filter_map(|i| read(i, "tokenizer.json"));
+        check_markers(words, template, &bytes, theirs, &mut problems);
+    }
     if problems.has_errors() {
         return Err(problems);
     }

@@ -1,14 +1,13 @@
 //! Checkpoints that were opened: each once, however many recipes and stages name it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::Input;
 use crate::adapter::Adapter;
 use crate::checkpoint::Checkpoint;
-use crate::problem::{Problem, Problems};
-use crate::recipe::{ModelRef, Named};
+use crate::problem::Problems;
+use crate::recipe::{ModelRef, Named, refuse_revision};
 
 /// Where a plan finds its models.
 #[derive(Debug, Default)]
@@ -75,20 +74,4 @@ impl Library {
         self.checkpoints.insert(path.to_owned(), opened.clone());
         Ok(opened)
     }
-}
-
-/// Revisions are the Hub's; what a folder holds is one already.
-fn refuse_revision(path: &str, revision: Option<&str>) -> Result<(), Problems> {
-    let Some(revision) = revision else { return Ok(()) };
-    let problem = match Path::new(path).exists() {
-        true => Problem::error(path, format!("has no revision `{revision}`: it is a local path"))
-            .hint("revisions belong to Hub repositories; name the folder alone"),
-        false => {
-            Problem::error(path, format!("no such folder or file (revision `{revision}`)")).hint(format!(
-                "if this is a Hugging Face repository: names are not looked up there yet; \
-             `hf download {path} --revision {revision} --local-dir DIR`, then name DIR"
-            ))
-        }
-    };
-    Err(problem.into())
 }

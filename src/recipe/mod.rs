@@ -26,6 +26,7 @@ pub use file::Contents;
 pub use grid::{Grid, MAX_MEMBERS, Member};
 pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
+pub(crate) use reference::refuse_revision;
 pub use reference::{AdapterRef, ModelRef, Named};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};

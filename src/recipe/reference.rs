@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::Grow;
+use crate::problem::{Problem, Problems};
 
 /// Where a model is, and what is done to it while it is read: an adapter is applied first, then it is widened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +101,22 @@ impl fmt::Display for ModelRef {
         self.revision.iter().try_for_each(|revision| write!(f, "@{revision}"))?;
         self.adapter.iter().try_for_each(|adapter| write!(f, "+{adapter}"))
     }
+}
+
+/// Revisions are the Hub's; what a folder holds is one already.
+pub(crate) fn refuse_revision(path: &str, revision: Option<&str>) -> Result<(), Problems> {
+    let Some(revision) = revision else { return Ok(()) };
+    let problem = match Path::new(path).exists() {
+        true => Problem::error(path, format!("has no revision `{revision}`: it is a local path"))
+            .hint("revisions belong to Hub repositories; name the folder alone"),
+        false => {
+            Problem::error(path, format!("no such folder or file (revision `{revision}`)")).hint(format!(
+                "if this is a Hugging Face repository: names are not looked up there yet; \
+             `hf download {path} --revision {revision} --local-dir DIR`, then name DIR"
+            ))
+        }
+    };
+    Err(problem.into())
 }
 
 #[cfg(test)]

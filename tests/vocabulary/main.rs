@@ -9,8 +9,10 @@ mod support;
 mod encoding;
 mod files;
 mod mergekit;
+mod notices;
 mod refusals;
 mod rows;
+mod sources;
 mod templates;
 
 use std::collections::BTreeMap;
