@@ -253,3 +253,23 @@ fn what_a_stage_leaves_out_is_said() {
     let left_out = manifest["inputs"][0]["made_by"]["left_out"].as_array().unwrap();
     assert_eq!(left_out[0][1], "model.layers.1.mlp.up_proj.weight");
 }
+
+#[test]
+fn a_stage_that_hides_a_folder_is_told_of() {
+    let world = World::new();
+    let text = |name: &str, model: &str| {
+        format!(
+            "name: {name}\nmerge_method: linear\nmodels: [{{model: $a}}]\nparameters: {{weight: 1}}\n---\n\
+                 merge_method: linear\nmodels: [{{model: {model}}}]\nparameters: {{weight: 1}}\n"
+        )
+    };
+    // The tests run in the folder of the repository.
+    let told = world.plan(&text("src", "src")).warnings.to_string();
+    assert!(told.contains("`src` is a path on the disk too; as a model it is this stage"), "{told}");
+    assert!(told.contains("recipe.yaml:1:") && told.contains("write `./src`"), "{told}");
+    assert!(world.plan(&text("one", "one")).warnings.is_empty());
+    // Written so, it is the folder.
+    let reading = Reading::parse("recipe.yaml", &world.text(&text("src", "./src")));
+    let told = Plan::from_reading(reading, &PlanOptions::default()).unwrap_err().to_string();
+    assert!(told.contains("./src") && !told.contains("path on the disk too"), "{told}");
+}

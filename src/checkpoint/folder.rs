@@ -172,8 +172,16 @@ impl Folder {
     }
 }
 
+impl PartialEq for Folder {
+    fn eq(&self, other: &Self) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl Eq for Folder {}
+
 /// A file in a folder.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The folder.
     pub folder: Folder,
@@ -213,11 +221,3 @@ impl Place {
         }
     }
 }
-
-impl PartialEq for Place {
-    fn eq(&self, other: &Self) -> bool {
-        self.path() == other.path()
-    }
-}
-
-impl Eq for Place {}

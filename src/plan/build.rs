@@ -15,7 +15,7 @@ use crate::checkpoint::DType;
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
-use crate::vocabulary::chat_template;
+use crate::vocabulary::{chat_template, check_markers};
 
 /// What can be said of a recipe that makes no sense as a whole: its methods, and its models.
 pub(super) fn check_names(reading: &Reading, library: &mut Library, problems: &mut Problems) {
@@ -46,7 +46,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     };
     let base =
         recipe.base_model.as_ref().and_then(|b| recipe.models().iter().position(|m| m.value == b.value));
-    let (inputs, vocabulary) = vocabulary::align(recipe, inputs, donor, &mut problems);
+    let (inputs, vocabulary) = vocabulary::align(recipe, inputs, donor, library, &mut problems);
     let mut builder = Builder {
         recipe,
         method,
@@ -75,6 +75,13 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     problems.extend(unreadable.take());
     let tokenizing = Tokenizing { vocabulary: vocabulary.as_ref(), chat_template: template.as_deref() };
     let (companions, unfit) = companions::companions(&inputs, donor, tokenizing, &mut problems);
+    if let (Some(words), Some(template)) = (&recipe.chat_template, &template)
+        && let Some(tokenizer) = companions.iter().find(|c| c.name == "tokenizer.json")
+        && let Ok(bytes) = tokenizer.contents.read()
+    {
+        let theirs = (0..inputs.len()).filter_map(|i| read(i, "tokenizer.json"));
+        check_markers(words, template, &bytes, theirs, &mut problems);
+    }
     if problems.has_errors() {
         return Err(problems);
     }

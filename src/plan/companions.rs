@@ -200,7 +200,7 @@ fn tokenizer_and_others(
         let vocabulary = tokenizing.vocabulary;
         let owner = vocabulary.filter(|_| vocabulary::is_tokenizer_file(name)).map(|v| &v.owner);
         let from = match owner {
-            Some(Owner::Outside(folder)) => in_folder(&Folder::Local(folder.clone()), name),
+            Some(Owner::Outside(outside)) => outside.place(name).map(Contents::Of),
             Some(Owner::Model(owner)) => file(&inputs[*owner], name),
             None => file(&inputs[donor], name),
         };

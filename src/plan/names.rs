@@ -3,7 +3,7 @@
 use super::Input;
 use super::builder::Builder;
 use super::segment::{Part, Scope};
-use crate::arch::Role;
+use crate::arch::{Family, Role};
 
 impl Builder<'_> {
     /// The name under which a tensor is planned: that of the model that gives the config, if it has the tensor
@@ -27,17 +27,22 @@ impl Builder<'_> {
         self.anatomy.family.locate(name).role == Role::Head
     }
 
-    /// A tensor by its name, by an alias, or by the tensor it is tied to.
+    /// [`look_up`] by the names of the model that gives the config.
     pub(super) fn look_up(&self, input: &Input, name: &str) -> Option<usize> {
-        let family = &self.anatomy.family;
-        let by_any_name = |name: &str| {
-            find(input, name).or_else(|| family.aliases(name).iter().find_map(|alias| find(input, alias)))
-        };
-        by_any_name(name).or_else(|| {
-            let tied = !self.is_head(name) || !says_untied(input);
-            tied.then(|| family.tied(name).find_map(by_any_name))?
-        })
+        look_up(input, &self.anatomy.family, name)
     }
+}
+
+/// A tensor by its name, by an alias, or by the tensor it is tied to.
+pub(super) fn look_up(input: &Input, family: &Family, name: &str) -> Option<usize> {
+    let by_any_name = |name: &str| {
+        find(input, name).or_else(|| family.aliases(name).iter().find_map(|alias| find(input, alias)))
+    };
+    by_any_name(name).or_else(|| {
+        let is_head = family.locate(name).role == Role::Head;
+        let tied = !is_head || !says_untied(input);
+        tied.then(|| family.tied(name).find_map(by_any_name))?
+    })
 }
 
 /// A tensor's position by its name alone.

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::input::{Change, Sight};
-use super::{Input, Origin, companions, segment};
+use super::names::{look_up, says_untied};
+use super::{Input, Library, Origin, companions, segment};
 use crate::arch::{Family, Role};
 use crate::checkpoint::TensorInfo;
 use crate::problem::{Problem, Problems};
-use crate::recipe::{Located, Place, Recipe, VocabularySource, VocabularyWords};
+use crate::recipe::{AdapterRef, Located, Place, Recipe, VocabularySource, VocabularyWords};
 use crate::view::{Rows, View};
-use crate::vocabulary::{self, Comparison, Model, RowMap, Vocabulary};
+use crate::vocabulary::{self, Comparison, Finder, Model, RowMap, Vocabulary};
 
 /// Decides the vocabulary that a recipe asks for, and shows every input as if it had it. Without a rule nothing
 /// changes, unless the models differ in nothing but the rows behind their last token.
@@ -18,9 +19,10 @@ pub(super) fn align(
     recipe: &Recipe,
     inputs: Vec<Input>,
     donor: usize,
+    library: &Library,
     problems: &mut Problems,
 ) -> (Vec<Input>, Option<Vocabulary>) {
-    let Some(decided) = decide(recipe, &inputs, donor, problems) else { return (inputs, None) };
+    let Some(decided) = decide(recipe, &inputs, donor, library, problems) else { return (inputs, None) };
     let family = segment::family(&inputs[donor]);
     let seen: Vec<Option<Input>> =
         (0..inputs.len()).map(|i| aligned(&inputs, i, &decided.rows[i], &family, problems)).collect();
@@ -30,19 +32,27 @@ pub(super) fn align(
     }
 }
 
-fn decide(recipe: &Recipe, inputs: &[Input], donor: usize, problems: &mut Problems) -> Option<Vocabulary> {
+fn decide(
+    recipe: &Recipe,
+    inputs: &[Input],
+    donor: usize,
+    library: &Library,
+    problems: &mut Problems,
+) -> Option<Vocabulary> {
     let unreadable = RefCell::new(Problems::new());
-    let decided = decide_of(recipe, inputs, donor, &unreadable, problems);
+    let folder = |model: &AdapterRef| library.folder(model);
+    let finder = Finder { folder: &folder, unreadable: &unreadable };
+    let decided = decide_of(recipe, inputs, donor, &finder, problems);
     problems.extend(unreadable.take());
     decided
 }
 
-/// As [`decide`]; what keeps a file from being read goes to `unreadable`.
+/// As [`decide`]; what keeps a file from being read goes to the finder.
 fn decide_of(
     recipe: &Recipe,
     inputs: &[Input],
     donor: usize,
-    unreadable: &RefCell<Problems>,
+    finder: &Finder<'_>,
     problems: &mut Problems,
 ) -> Option<Vocabulary> {
     let references = recipe.models();
@@ -52,14 +62,14 @@ fn decide_of(
         .map(|(reference, input)| Model {
             reference: &reference.value,
             folder: input.folder().path(),
-            read: Box::new(|name| companions::bytes(input, name, unreadable)),
+            read: Box::new(|name| companions::bytes(input, name, finder.unreadable)),
             identity: companions::file(input, "tokenizer.json").and_then(|file| file.identity()),
             config: input.config(),
             rows: rows(input),
         })
         .collect();
     if let Some(words) = &recipe.vocabulary {
-        return vocabulary::decide(words, &models, donor, problems);
+        return vocabulary::decide(words, &models, donor, finder, problems);
     }
     if vocabulary::compare(&models, donor, problems) == Comparison::Same || problems.has_errors() {
         return None;
@@ -73,7 +83,7 @@ fn decide_of(
     problems.push(place.warning(what).hint("`tokenizer_source: base` says so, and is silent"));
     let source = Located { value: VocabularySource::Base, place };
     let words = VocabularyWords { source, tokens: Vec::new(), pad_to_multiple_of: None };
-    vocabulary::decide(&words, &models, donor, problems)
+    vocabulary::decide(&words, &models, donor, finder, problems)
 }
 
 /// Rows of a model's embedding.
@@ -115,10 +125,10 @@ fn aligned(
     names.sort_unstable();
     names.dedup();
     for name in names {
-        if find(own, family, name).is_some_and(|at| own.tensors()[at].name != name)
-            && let Some(embedding) = find(own, family, name)
+        if let Some(at) = look_up(own, family, name)
+            && own.tensors()[at].name != name
         {
-            let head = view(inputs, input, &map, name, embedding, family, problems);
+            let head = view(inputs, input, &map, name, at, family, problems);
             complete &= head.is_some();
             tensors.extend(head);
         }
@@ -157,9 +167,11 @@ fn view(
     places[input] = Some(0);
     let mut exact = map.only_copies();
     for other in map.others() {
-        let Some(theirs) = find(&inputs[other], family, name) else {
+        let Some(theirs) = look_up(&inputs[other], family, name) else {
             let what = format!("rows of it are needed, but {} has no such tensor", inputs[other].name());
-            problems.push(Problem::error(name, what));
+            let problem = Problem::error(name, what);
+            let hint = "by its config.json the head is not tied to the embedding, so it must be stored";
+            problems.push(if says_untied(&inputs[other]) { problem.hint(hint) } else { problem });
             return None;
         };
         let there = &inputs[other].tensors()[theirs];
@@ -184,12 +196,4 @@ fn view(
     let rows = Rows { map: map.clone(), tensors: places, width, exact };
     let info = TensorInfo { name: name.to_owned(), shape, ..tensor.clone() };
     Some((info, Origin { view: View::Rows(rows), of }))
-}
-
-/// A tensor by its name, by an alias, or by the tensor it is tied to.
-fn find(input: &Input, family: &Family, name: &str) -> Option<usize> {
-    let position = |name: &str| input.tensors().binary_search_by(|t| t.name.as_str().cmp(name)).ok();
-    position(name)
-        .or_else(|| family.aliases(name).iter().find_map(|alias| position(alias)))
-        .or_else(|| family.tied(name).find_map(position))
 }

@@ -3,6 +3,8 @@
 //! A model whose path is the `name` of a document is what that document makes, whatever is on the disk. A
 //! file of one document is a book of one recipe, and its `name` names no stage.
 
+use std::path::Path;
+
 use super::node::{self, Node, Yaml};
 use super::reader::Reader;
 use super::{Located, ModelRef, Named, Recipe};
@@ -145,11 +147,17 @@ fn order(chapters: &[Chapter], problems: &mut Problems) -> Option<Vec<usize>> {
         return None;
     }
     for (i, chapter) in chapters.iter().enumerate() {
-        if let Some(name) = &chapter.name
-            && Some(i) != result
-            && !used(i)
-        {
-            problems.push(name.place.warning(format!("nothing is made from stage `{}`", name.value)));
+        let Some(name) = &chapter.name else { continue };
+        let stage = &name.value;
+        if Some(i) != result && !used(i) {
+            problems.push(name.place.warning(format!("nothing is made from stage `{stage}`")));
+        }
+        if used(i) && Path::new(stage).exists() {
+            let what = format!(
+                "`{stage}` is a path on the disk too; as a model it is this stage, not what lies there"
+            );
+            let hint = format!("for what lies there write `{}`", Path::new(".").join(stage).display());
+            problems.push(name.place.warning(what).hint(hint));
         }
     }
     Some(walk.order)

@@ -174,7 +174,7 @@ impl Reader<'_> {
         let entries = self.mapping(node, path, Level::Row)?;
         let kind = self.text_of(entries.given("kind")?, &join(path, "kind"))?;
         match kind.value.as_str() {
-            "zero" => Some(RowSource::Zero),
+            "zero" => self.zero(&entries, path),
             "model_token" => self.model_token(&entries, node, path),
             other => {
                 let problem = kind.place.problem(format!("unknown kind `{other}`")).hint(
@@ -184,6 +184,15 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn zero(&mut self, entries: &Entries<'_>, path: &str) -> Option<RowSource> {
+        let beside = ["model", "token", "token_id"].map(|key| (key, entries.given(key)));
+        let beside = beside.into_iter().find_map(|(key, node)| Some((key, node?)));
+        let Some((key, node)) = beside else { return Some(RowSource::Zero) };
+        let hint = "zeros are nobody's row: leave it out, or write `kind: model_token`";
+        self.hinted(&join(path, key), node, format!("`{key}` goes with `kind: model_token` only"), hint);
+        None
     }
 
     fn model_token(&mut self, entries: &Entries<'_>, node: &Node, path: &str) -> Option<RowSource> {

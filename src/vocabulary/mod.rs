@@ -7,23 +7,27 @@
 
 mod compare;
 mod decide;
+mod files;
+mod notice;
 mod output;
 mod print;
 mod rows;
 pub mod sample;
+mod source;
 pub mod special;
 mod template;
 mod tokenizer;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 pub use compare::{Comparison, HINT, compare};
 pub use decide::decide;
 pub use rows::{Counts, Row, RowMap};
-pub use template::chat_template;
+pub use source::{Finder, Outside};
+pub use template::{chat_template, check_markers};
 
 use crate::checkpoint::Identity;
 use crate::recipe::ModelRef;
@@ -75,8 +79,8 @@ pub struct Vocabulary {
 pub enum Owner {
     /// One of those that are merged.
     Model(usize),
-    /// Another, in this folder.
-    Outside(PathBuf),
+    /// Another.
+    Outside(Outside),
 }
 
 /// A vocabulary in words and numbers.

@@ -64,10 +64,10 @@ impl<'a> Extension<'a> {
         }
     }
 
-    /// Adds one token as others have it, or plainly.
-    pub(super) fn add_token(&mut self, token: &str, like: Option<&Map<String, Value>>) {
+    /// Adds one token as others have it, or plainly; returns whether it is new.
+    pub(super) fn add_token(&mut self, token: &str, like: Option<&Map<String, Value>>) -> bool {
         if self.ids.contains_key(token) {
-            return;
+            return false;
         }
         // Normalizers that put something in front of a text would keep such a token from being found.
         let plain = json!({
@@ -75,6 +75,7 @@ impl<'a> Extension<'a> {
         });
         let plain = plain.as_object().cloned().unwrap_or_default();
         self.add(token, like.unwrap_or(&plain));
+        true
     }
 
     fn add(&mut self, token: &str, fields: &Map<String, Value>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::output::Output;
+use super::source::row_giver;
 use super::tokenizer::Tokenizer;
 use crate::problem::Problems;
 
@@ -206,19 +207,13 @@ fn padding(models: &[Matrix<'_>], m: usize, owner: usize, id: u32) -> Row {
 pub(super) fn resolve(
     rule: &crate::recipe::TokenRule,
     models: &[Matrix<'_>],
-    find: &dyn Fn(&crate::recipe::ModelRef) -> Option<usize>,
+    references: &[&crate::recipe::ModelRef],
     problems: &mut Problems,
 ) -> Option<Rule> {
     use crate::recipe::{Reach, RowSource};
     let source = rule.source.as_ref()?;
     let position = |model, problems: &mut Problems| {
-        let found = find(model);
-        if found.is_none() {
-            let what = format!("{model} is not among the models that are merged");
-            let hint = "rows can be taken from models of the recipe only; give it the weight 0 there";
-            problems.push(rule.place.problem(what).hint(hint));
-        }
-        found
+        row_giver(model, references, &rule.place).map_err(|found| problems.extend(found)).ok()
     };
     let of = |input: usize, row: u32| Row::Of { input: input as u32, row };
     let of_token = |input: usize, token: &str, model, problems: &mut Problems| {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::notice::list;
+use super::tokenizer::token_ids;
 use crate::problem::Problems;
 use crate::recipe::Located;
 
@@ -70,6 +72,55 @@ fn most_common(
     found.into_iter().find(|(_, count)| Some(*count) == most).map(|(template, _)| template)
 }
 
+/// Warns of markers in a chat template for which the output's tokenizer has no token: a model that was trained with
+/// them sees other ids. Markers are what is written like one, and added tokens of the `inputs`' tokenizers.
+pub fn check_markers(
+    words: &Located<String>,
+    template: &str,
+    tokenizer: &[u8],
+    inputs: impl Iterator<Item = Vec<u8>>,
+    problems: &mut Problems,
+) {
+    // What is wrong with the file is said elsewhere.
+    let Ok(json) = serde_json::from_slice::<Value>(tokenizer) else { return };
+    let Ok(known) = token_ids("tokenizer.json", &json) else { return };
+    let mut markers: Vec<String> = written_like_one(template);
+    let mut seen: Vec<Vec<u8>> = vec![tokenizer.to_vec()];
+    for bytes in inputs {
+        if seen.contains(&bytes) {
+            continue;
+        }
+        let json: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let added = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
+        let contents = added.iter().filter_map(|token| token.get("content")?.as_str());
+        let marked = contents.filter(|token| token.len() > 2 && token.starts_with(['<', '[']));
+        markers.extend(marked.filter(|token| template.contains(token)).map(str::to_owned));
+        seen.push(bytes);
+    }
+    markers.retain(|marker| !known.contains_key(marker));
+    markers.sort_by_key(|marker| template.find(marker.as_str()));
+    markers.dedup();
+    if markers.is_empty() {
+        return;
+    }
+    let what = format!(
+        "the chat template writes markers that are no tokens of the output's tokenizer, which makes several tokens \
+         of each: {}",
+        list(markers.iter().map(String::as_str))
+    );
+    let hint =
+        "name them under `tokenizer: {source: base, tokens: …}`, or choose a template of the tokenizer's own";
+    problems.push(words.place.warning(what).hint(hint));
+}
+
+/// As in `<|im_start|>`, `[|user|]`, `<｜end▁of▁sentence｜>` and `<start_of_turn>`: nobody writes such as text.
+fn written_like_one(template: &str) -> Vec<String> {
+    let inside = r#"[^|｜<>\[\]\s'"{}+~]"#;
+    let bars = format!(r"<\|{inside}+\|>|<｜{inside}+｜>|\[\|{inside}+\|\]|<(?:start|end)_of_[a-z]+>");
+    let Ok(pattern) = regex::Regex::new(&bars) else { return Vec::new() };
+    pattern.find_iter(template).map(|found| found.as_str().to_owned()).collect()
+}
+
 /// The template of a model: a file of its own, else in `tokenizer_config.json`.
 fn own(read: &dyn Fn(&str) -> Option<Vec<u8>>) -> Option<String> {
     if let Some(bytes) = read("chat_template.jinja") {
@@ -102,6 +153,17 @@ mod tests {
             messages, bos_token => "<s>", eos_token => "</s>", add_generation_prompt => generate
         };
         minijinja::Environment::new().render_str(text, context).unwrap()
+    }
+
+    #[test]
+    fn markers_are_known_by_their_bars() {
+        let text =
+            "{{ '<|' + role + '|>' }}<|im_end|>{% if a<b %}[|user|] a<|b <｜User｜><end_of_turn>[INST]";
+        assert_eq!(written_like_one(text), ["<|im_end|>", "[|user|]", "<｜User｜>", "<end_of_turn>"]);
+        let all: Vec<String> = BUILT_IN.iter().flat_map(|(_, text)| written_like_one(text)).collect();
+        for marker in ["<|im_start|>", "[|endofturn|]", "<|eot_id|>"] {
+            assert!(all.iter().any(|m| m == marker), "{marker}: {all:?}");
+        }
     }
 
     #[test]

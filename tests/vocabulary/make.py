@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tiny checkpoints with three vocabularies and what mergekit 0.1.5 makes of them, for tests/vocabulary.rs.
+"""Makes tiny checkpoints with three vocabularies and what mergekit 0.1.5 makes of them, for tests/vocabulary/mergekit.rs.
 
     python3 -m venv venv && venv/bin/pip install mergekit==0.1.5
     venv/bin/python tests/vocabulary/make.py venv/bin/mergekit-yaml
