@@ -289,6 +289,11 @@ pub enum ExecError {
     Absent {
         /// Where it would be.
         path: PathBuf,
+    /// The network, or a server, failed for longer than patience lasts.
+    #[error("{what}")]
+    Network {
+        /// What was wanted of which host, and what happened.
+        what: String,
     },
     /// Ctrl-C or SIGTERM.
     #[error("interrupted; run the same command with --resume to continue")]

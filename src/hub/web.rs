@@ -1,0 +1,300 @@
+//! Requests, as the rest of the program sees them: blocking, bounded in time, and with the token for the Hub alone.
+//!
+//! A runtime lives in [`Web`]; any number of threads may wait on it. Redirects are followed here and not by reqwest,
+//! whose second hop to another host would carry `Authorization` again: it compares each hop with the one before it only.
+
+use std::future::Future;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hf_hub::HFClient;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LOCATION, RANGE};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+use tokio::runtime::Runtime;
+
+use super::answer::{Failure, From, asked_wait, unanswered};
+use super::name::RepoName;
+use super::retry::Policy;
+use super::settings::{Network, Settings, host_of};
+use super::token::Token;
+use super::trouble::{About, Kind, Trouble};
+
+/// Hops from one address to the next.
+const REDIRECTS: usize = 10;
+/// Of the body of an answer that is no success, so much is read.
+const LONGEST_FAILURE: usize = 64 << 10;
+/// hf-hub looks for a token itself if it is given none; of one that no header can hold it sends nothing.
+const NO_TOKEN: &str = "\n";
+
+/// The way to the Hub.
+pub(super) struct Web {
+    runtime: Runtime,
+    client: Client,
+    pub(super) hub: HFClient,
+    settings: Settings,
+}
+
+impl Web {
+    /// Opens no connection yet.
+    ///
+    /// # Errors
+    /// If this machine cannot make any.
+    pub(super) fn open(settings: &Settings) -> Result<Self, Trouble> {
+        let failed = |why: String| About::default().trouble(Kind::Client(why));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("hub")
+            .enable_all()
+            .build()
+            .map_err(|e| failed(e.to_string()))?;
+        let build = |builder: ClientBuilder| builder.build().map_err(|e| failed(e.without_url().to_string()));
+        let client = build(configured(settings).redirect(redirect::Policy::none()))?;
+        let endpoint = settings.endpoint.clone();
+        let within = redirect::Policy::custom(move |hop| {
+            if hop.previous().len() <= REDIRECTS && same_origin(hop.url(), &endpoint) {
+                hop.follow()
+            } else {
+                hop.stop()
+            }
+        });
+        let token = settings.token.as_ref();
+        let hub = HFClient::builder()
+            .endpoint(settings.endpoint.as_str())
+            .token(token.map_or(NO_TOKEN, |t| t.secret()))
+            .cache_dir(&settings.cache)
+            .client(build(configured(settings).redirect(within))?)
+            .retry_max_attempts(0)
+            .build()
+            .map_err(|_| failed("hf-hub has no client".into()))?;
+        Ok(Self { runtime, client, hub, settings: settings.clone() })
+    }
+
+    /// How patiently to try again.
+    pub(super) fn policy(&self) -> &Policy {
+        &self.settings.policy
+    }
+
+    /// How long to wait for something to come.
+    pub(super) fn stall(&self) -> Duration {
+        self.settings.stall
+    }
+
+    /// The Hub's host.
+    pub(super) fn host(&self) -> String {
+        self.settings.host()
+    }
+
+    /// Who asks.
+    pub(super) fn token(&self) -> Option<&Token> {
+        self.settings.token.as_ref()
+    }
+
+    /// Where the async part runs.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// An address on the Hub; whatever is in a part stays in that part.
+    pub(super) fn url<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Url {
+        let mut url = self.settings.endpoint.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(parts);
+        }
+        url
+    }
+
+    /// Waits for an answer, or for too long. Clocks and sockets of the answer must be made while it is polled.
+    pub(super) fn wait<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async { tokio::time::timeout(limit, answer).await }).ok()
+    }
+
+    /// # Errors
+    /// If the network is not to be used.
+    pub(super) fn may_ask(&self, about: &About) -> Result<(), Trouble> {
+        match self.settings.network {
+            Network::Online => Ok(()),
+            Network::Offline => Err(about.trouble(Kind::Offline)),
+        }
+    }
+
+    /// A request to any address; the token goes with it if that is the Hub's.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let token = self.settings.token.as_ref().filter(|_| same_origin(&url, &self.settings.endpoint));
+        let request = self.client.request(method, url);
+        match token.and_then(|t| t.header()) {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
+    /// One try: sends what `build` adds to a request, follows redirects, and gives an answer that is a success.
+    pub(super) fn send(
+        &self,
+        about: &About,
+        method: Method,
+        mut url: Url,
+        build: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Trouble> {
+        self.may_ask(about)?;
+        for _ in 0..=REDIRECTS {
+            let host = host_of(&url);
+            let request = build(self.request(method.clone(), url.clone()));
+            let response = match self.wait(self.stall(), async { request.send().await }) {
+                Some(Ok(response)) => response,
+                Some(Err(e)) => return Err(about.trouble(unanswered(&e, &host, self.stall()))),
+                None => return Err(about.trouble(Kind::Stalled { host, after: self.stall() })),
+            };
+            match next_hop(&response, &method) {
+                Ok(Some(next)) => url = next,
+                Ok(None) => return self.checked(about, response),
+                Err(what) => return Err(about.trouble(Kind::Odd(what.into()))),
+            }
+        }
+        Err(about.trouble(Kind::Odd("it redirects too often".into())))
+    }
+
+    /// The answer, if it is a success.
+    pub(super) fn checked(&self, about: &About, mut response: Response) -> Result<Response, Trouble> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let from = match host_of(response.url()) {
+            host if same_origin(response.url(), &self.settings.endpoint) => From::Hub(host),
+            host => From::Elsewhere(host),
+        };
+        let mut body = Vec::new();
+        while let Some(Ok(Some(chunk))) = self.wait(self.stall(), response.chunk()) {
+            body.extend(chunk);
+            if body.len() > LONGEST_FAILURE {
+                break;
+            }
+        }
+        let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let in_body = || said.as_ref()?.get("error")?.as_str();
+        let failure = Failure {
+            from,
+            status: response.status().as_u16(),
+            code: text("x-error-code"),
+            message: text("x-error-message").or_else(in_body).unwrap_or_default(),
+            after: asked_wait(response.headers()),
+            token: self.settings.token.as_ref(),
+        };
+        Err(failure.trouble(about))
+    }
+
+    /// An answer's JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self, about: &About, answer: Response) -> Result<T, Trouble> {
+        let host = host_of(answer.url());
+        match self.wait(self.stall(), answer.json()) {
+            Some(Ok(value)) => Ok(value),
+            Some(Err(e)) => Err(about.trouble(unanswered(&e, &host, self.stall()))),
+            None => Err(about.trouble(Kind::Stalled { host, after: self.stall() })),
+        }
+    }
+
+    /// One try to read a file, or a part of it.
+    pub(super) fn get(
+        &self,
+        repo: &RepoName,
+        commit: &str,
+        file: &str,
+        range: Option<Range<u64>>,
+    ) -> Result<Body<'_>, Trouble> {
+        let about = About::repo(repo).revision(commit).file(file);
+        // Parts like these would be resolved on the way, and another file be asked for.
+        if file.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+            return Err(about.trouble(Kind::NoSuchFile));
+        }
+        let parts = [repo.owner(), repo.name(), "resolve", commit];
+        let url = self.url(parts.into_iter().chain(file.split('/')));
+        let asked = range.as_ref().map(|r| format!("bytes={}-{}", r.start, r.end.saturating_sub(1)));
+        let response = self.send(&about, Method::GET, url, |request| {
+            // As it is: a compressed answer would have other ranges and lengths.
+            let request = request.header(ACCEPT_ENCODING, "identity");
+            asked.iter().fold(request, |request, asked| request.header(RANGE, asked))
+        })?;
+        let (first, total) = match (response.status(), range) {
+            (StatusCode::PARTIAL_CONTENT, Some(range)) => match content_range(&response) {
+                Some((first, total)) if first == range.start => (first, total),
+                _ => return Err(about.trouble(Kind::Odd("it is of another range than asked for".into()))),
+            },
+            (StatusCode::OK, _) => (0, response.content_length()),
+            (status, _) => return Err(about.trouble(Kind::Odd(format!("status {}", status.as_u16())))),
+        };
+        Ok(Body { web: self, about, response, first, total })
+    }
+}
+
+/// What both clients have in common.
+fn configured(settings: &Settings) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("growmerge/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.stall)
+        .read_timeout(settings.stall)
+        .referer(false)
+        // HTTP/2 would put all downloads into one connection, and share its window among them.
+        .http1_only()
+}
+
+fn same_origin(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin()
+}
+
+/// Where an answer sends us instead.
+fn next_hop(response: &Response, method: &Method) -> Result<Option<Url>, &'static str> {
+    let keeps_method = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT];
+    let others = [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
+    let status = response.status();
+    if !keeps_method.contains(&status) && !others.contains(&status) {
+        return Ok(None);
+    }
+    if *method != Method::GET && !keeps_method.contains(&status) {
+        return Err("it redirects what was to be written");
+    }
+    let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
+    let next = location.and_then(|l| response.url().join(l).ok()).ok_or("it redirects to nowhere")?;
+    match (response.url().scheme(), next.scheme()) {
+        (_, "https") | ("http", "http") => Ok(Some(next)),
+        _ => Err("it redirects from an encrypted connection to an open one"),
+    }
+}
+
+/// First byte and total of `Content-Range: bytes 0-99/1234`.
+fn content_range(response: &Response) -> Option<(u64, Option<u64>)> {
+    let text = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()))
+}
+
+/// The bytes of a file, as they come.
+pub(super) struct Body<'w> {
+    web: &'w Web,
+    about: About,
+    response: Response,
+    /// Where in the file its bytes begin: 0 if the server ignored the range.
+    pub(super) first: u64,
+    /// Length of the whole file, if the server said it.
+    pub(super) total: Option<u64>,
+}
+
+impl Body<'_> {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// If the connection broke, or nothing came for too long.
+    pub(super) fn chunk(&mut self) -> Result<Option<Bytes>, Trouble> {
+        let stall = self.web.stall();
+        let host = host_of(self.response.url());
+        match self.web.wait(stall, self.response.chunk()) {
+            Some(Ok(chunk)) => Ok(chunk),
+            Some(Err(e)) => Err(self.about.trouble(unanswered(&e, &host, stall))),
+            None => Err(self.about.trouble(Kind::Stalled { host, after: stall })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
