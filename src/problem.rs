@@ -289,6 +289,7 @@ pub enum ExecError {
     Absent {
         /// Where it would be.
         path: PathBuf,
+    },
     /// The network, or a server, failed for longer than patience lasts.
     #[error("{what}")]
     Network {
