@@ -77,6 +77,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// Why it could not be had.
     fn bring(&self, file: &str, watch: &dyn Watch) -> Result<(), Error>;
 
+    /// How many bytes of a file are here, if it came partly.
+    fn arrived(&self, file: &str) -> u64;
+
     /// The SHA-256 that the bytes of a file were found to have when they arrived.
     fn verified(&self, file: &str) -> Option<String>;
 }

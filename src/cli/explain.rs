@@ -4,7 +4,7 @@ use growmerge::explain::Explanation;
 use growmerge::plan::Plan;
 use growmerge::problem::Error;
 
-use super::{Outcome, grid, measuring, plan, table::show};
+use super::{Outcome, elsewhere, grid, measuring, plan, table::show};
 
 /// Show what a recipe says of each layer and tensor
 ///
@@ -27,11 +27,15 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     numbers: plan::Numbers,
+    #[command(flatten)]
+    elsewhere: elsewhere::Options,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let reading = grid::single(&args.recipe, &args.only)?;
-    let plan = Plan::from_reading(reading, &args.numbers.plan_options()).map_err(Error::from)?;
+    let mut library = args.elsewhere.library_of(&args.recipe, [&reading])?;
+    let plan = Plan::from_reading_with(reading, &args.numbers.plan_options(), &mut library);
+    let plan = plan.map_err(Error::from)?;
     if !args.json && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }

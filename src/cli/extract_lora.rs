@@ -1,12 +1,13 @@
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use growmerge::adapter::extract::{Embeddings, Extracted, Extraction, extract};
-use growmerge::checkpoint::Checkpoint;
+use growmerge::checkpoint::{Place, SafetensorsFile};
 use growmerge::problem::{Error, Problem, Problems};
 use regex::Regex;
 use serde_json::json;
 
-use super::{Outcome, table::table};
+use super::{Outcome, elsewhere, table::table};
 
 /// Extract a LoRA from a model and the base it was tuned from
 ///
@@ -42,13 +43,21 @@ pub(super) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    elsewhere: elsewhere::Options,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut problems = Problems::new();
-    let mut open = |name: &str| Checkpoint::open(name).map_err(|found| problems.extend(found)).ok();
-    let (model, base) = (open(&args.model), open(&args.base));
+    let names = [elsewhere::named(&args.model)?, elsewhere::named(&args.base)?];
+    let mut library = args.elsewhere.library(None, &names)?;
+    let mut open = |name| library.checkpoint(name).map_err(|found| problems.extend(found)).ok();
+    let (model, base) = (open(&names[0]), open(&names[1]));
     let (Some(model), Some(base)) = (model, base) else { return Err(Error::from(problems).into()) };
+    let files = || model.files().iter().chain(base.files());
+    let places: Vec<&Place> = files().map(SafetensorsFile::place).collect();
+    args.elsewhere.bring(&places, args.json, &AtomicBool::new(false))?;
+    files().try_for_each(SafetensorsFile::attach).map_err(Error::from)?;
     let how = Extraction {
         rank: args.rank as usize,
         exclude: args.exclude.clone(),

@@ -107,12 +107,13 @@ fn check<'g>(
 /// The members of a grid, or the plan of the only one that was asked for.
 pub(super) fn plan(args: &plan::Args, grid: &Grid) -> Result<Shown, Error> {
     let (members, options) = (args.only.members(grid)?, args.options.plan_options());
+    let mut library = args.elsewhere.library_of(&args.recipe, members.iter().map(|m| &m.reading))?;
     if let [member] = members[..] {
-        let plan = Plan::from_reading(member.reading.clone(), &options)?;
+        let plan = Plan::from_reading_with(member.reading.clone(), &options, &mut library)?;
         return Ok(Shown::Plan(Box::new(plan)));
     }
     let (mut rows, mut list, mut total) = (Vec::new(), Vec::new(), 0);
-    let warnings = check(&members, &options, &mut Library::new(), |member, plan| {
+    let warnings = check(&members, &options, &mut library, |member, plan| {
         let of_base = |base: bool| {
             let inputs = plan.inputs.iter().enumerate().filter(move |(i, _)| (plan.base == Some(*i)) == base);
             inputs.map(|(_, input)| input.name()).collect::<Vec<_>>()
@@ -151,9 +152,11 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
         return Err(Error::from(Problem::error("--keep", "a grid has no stages")).into());
     }
     let (members, options) = (args.only.members(grid).map_err(Error::from)?, args.options.plan_options());
-    let mut library = Library::new();
+    let mut library = args.elsewhere.library_of(&args.recipe, members.iter().map(|m| &m.reading))?;
+    let mut away = Vec::new();
     let mut order: Vec<(Vec<String>, &Member)> = Vec::new();
     let warnings = check(&members, &options, &mut library, |member, plan| {
+        away.extend(plan.away().into_iter().cloned());
         order.push((plan.inputs.iter().map(|i| i.name().to_owned()).collect(), member));
     })
     .map_err(Error::from)?;
@@ -167,6 +170,7 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
     }
     order.sort_by(|a, b| a.0.cmp(&b.0));
     let cancel = merge::cancel_on_signal()?;
+    args.elsewhere.bring(&away.iter().collect::<Vec<_>>(), args.silent(), &cancel)?;
     let mut ended: Vec<(&Member, Ended)> = Vec::new();
     let mut records = Vec::new();
     for (i, (_, member)) in order.iter().enumerate() {
@@ -174,7 +178,10 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
         // The checkpoints are open already, so this is quick, and plans need not be kept.
         let result = Plan::from_reading_with(member.reading.clone(), &options, &mut library)
             .map_err(Error::from)
-            .and_then(|plan| Ok((merge::write(args, &plan, &out, &cancel)?, plan)));
+            .and_then(|plan| {
+                plan.attach()?;
+                Ok((merge::write(args, &plan, &out, &cancel)?, plan))
+            });
         let end = match result {
             Ok((Merged::Now(done), plan)) => {
                 if !args.silent() {

@@ -1,16 +1,15 @@
 use std::collections::BTreeMap;
 
 use growmerge::arch::{Family, Modules, Position, Role};
-use growmerge::checkpoint::Checkpoint;
 use growmerge::problem::Error;
 use serde_json::json;
 
-use super::{Outcome, size, table::table};
+use super::{Outcome, elsewhere, size, table::table};
 
 /// Show what a checkpoint holds: tensors, roles, types, shapes, sizes
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A checkpoint folder, or one safetensors file
+    /// A checkpoint folder, one safetensors file, or a repository of the Hub as owner/name[@revision]
     model: String,
     /// List every tensor
     #[arg(long)]
@@ -18,10 +17,14 @@ pub(super) struct Args {
     /// Print JSON, tensors included
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    elsewhere: elsewhere::Options,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let checkpoint = Checkpoint::open(&args.model).map_err(Error::from)?;
+    let model = elsewhere::named(&args.model)?;
+    let mut library = args.elsewhere.library(None, std::slice::from_ref(&model))?;
+    let checkpoint = library.checkpoint(&model).map_err(Error::from)?;
     let model_type = checkpoint.config().and_then(|c| c.get("model_type")).and_then(|t| t.as_str());
     let family = Family::of(model_type);
     let known = model_type.is_some_and(|t| Family::known().any(|k| k == t));

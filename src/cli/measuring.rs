@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
+use growmerge::checkpoint::Place;
 use growmerge::decoder::Config;
 use growmerge::eval::{
     Evaluation, Evaluator, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit, folder, is_recipe,
@@ -11,6 +13,7 @@ use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use growmerge::recipe::Contents;
 
+use super::elsewhere;
 use super::grid::Only;
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
@@ -65,6 +68,8 @@ pub(super) struct Options {
     only: Only,
     #[command(flatten)]
     numbers: Numbers,
+    #[command(flatten)]
+    elsewhere: elsewhere::Options,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -135,21 +140,37 @@ impl Options {
         if problems.has_errors() {
             return Err(problems.into());
         }
+        self.bring(&opened)?;
         Ok(Inputs { models: opened, texts, pairs: pairs_read })
     }
 
     /// A checkpoint, a recipe, or the member of a grid that was asked for, which is called by its own name.
     fn model(&self, name: &str, grids: &mut usize) -> Result<ModelSource, Error> {
         let options = self.numbers.plan_options();
-        if is_recipe(name)
-            && let Contents::Grid(grid) = Contents::from_file(Path::new(name))?
-        {
-            *grids += 1;
-            let member = self.only.single(&grid)?;
-            let plan = Plan::from_reading(member.reading.clone(), &options)?;
-            return Ok(ModelSource::planned(&member.name, plan)?);
+        if !is_recipe(name) {
+            let model = elsewhere::named(name)?;
+            let mut library = self.elsewhere.library(None, std::slice::from_ref(&model))?;
+            return Ok(ModelSource::stored(name, library.checkpoint(&model)?)?);
         }
-        ModelSource::open(name, &options)
+        let path = Path::new(name);
+        let (name, reading) = match Contents::from_file(path)? {
+            Contents::Grid(grid) => {
+                *grids += 1;
+                let member = self.only.single(&grid)?;
+                (member.name.clone(), member.reading.clone())
+            }
+            Contents::Recipe(reading) => (name.to_owned(), reading),
+        };
+        let mut library = self.elsewhere.library_of(path, [&reading])?;
+        let plan = Plan::from_reading_with(reading, &options, &mut library)?;
+        Ok(ModelSource::planned(&name, plan)?)
+    }
+
+    /// Brings here what models have elsewhere.
+    fn bring(&self, models: &[ModelSource]) -> Result<(), Error> {
+        let away: Vec<Place> = models.iter().flat_map(ModelSource::away).collect();
+        self.elsewhere.bring(&away.iter().collect::<Vec<_>>(), self.silent(), &AtomicBool::new(false))?;
+        Ok(models.iter().try_for_each(ModelSource::attach)?)
     }
 
     fn texts(&self, split: Option<Split>) -> Result<Vec<Text>, Problems> {

@@ -12,7 +12,7 @@ use growmerge::recipe::Contents;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
 use super::{
-    Outcome, grid, plan,
+    Outcome, elsewhere, grid, plan,
     progress::{Measure, Progress},
     size,
 };
@@ -25,7 +25,7 @@ use super::{
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
-    recipe: PathBuf,
+    pub(super) recipe: PathBuf,
     /// Output folder; must be new or empty
     pub(super) out: PathBuf,
     #[command(flatten)]
@@ -59,6 +59,8 @@ pub(super) struct Args {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) options: plan::Options,
+    #[command(flatten)]
+    pub(super) elsewhere: elsewhere::Options,
 }
 
 impl Args {
@@ -82,13 +84,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         Contents::Grid(grid) => return grid::merge(args, &grid),
     };
     args.only.refuse().map_err(Error::from)?;
-    let plan = Plan::from_reading(reading, &args.options.plan_options()).map_err(Error::from)?;
+    let mut library = args.elsewhere.library_of(&args.recipe, [&reading])?;
+    let plan = Plan::from_reading_with(reading, &args.options.plan_options(), &mut library);
+    let plan = plan.map_err(Error::from)?;
     let stages = kept(args, &plan)?;
     let folders = stage_folders(&args.out, &stages)?;
     if !args.silent() && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
     let cancel = cancel_on_signal()?;
+    let plans = stages.iter().map(|stage| &stage.plan).chain([&plan]);
+    args.elsewhere.bring_plans(plans, args.silent(), &cancel)?;
     for (stage, folder) in stages.into_iter().zip(folders) {
         tell(args, &stage.plan, &folder, &cancel)?;
     }

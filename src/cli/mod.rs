@@ -2,11 +2,18 @@
 
 mod check;
 mod completions;
+mod elsewhere;
 mod eval;
 mod explain;
 mod extract_lora;
+#[cfg(feature = "hub")]
+mod fetch;
+#[cfg(feature = "hub")]
+mod fetching;
 mod grid;
 mod inspect;
+#[cfg(feature = "hub")]
+mod lock;
 mod measuring;
 mod merge;
 mod methods;
@@ -40,6 +47,10 @@ enum Command {
     Plan(plan::Args),
     Explain(explain::Args),
     Merge(merge::Args),
+    #[cfg(feature = "hub")]
+    Fetch(fetch::Args),
+    #[cfg(feature = "hub")]
+    Lock(lock::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Eval(eval::Args),
@@ -71,6 +82,10 @@ pub(crate) fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Merge(args) => merge::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Fetch(args) => fetch::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Lock(args) => lock::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),

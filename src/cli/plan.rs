@@ -4,7 +4,7 @@ use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::{Error, Problems};
 use growmerge::recipe::Contents;
 
-use super::{Outcome, grid, size};
+use super::{Outcome, elsewhere, grid, size};
 
 /// Resolve a recipe completely, without reading a weight
 ///
@@ -13,7 +13,7 @@ use super::{Outcome, grid, size};
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
-    recipe: PathBuf,
+    pub(super) recipe: PathBuf,
     #[command(flatten)]
     pub(super) only: grid::Only,
     /// Show every output tensor with its sources and parameters
@@ -24,6 +24,8 @@ pub(super) struct Args {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) options: Options,
+    #[command(flatten)]
+    pub(super) elsewhere: elsewhere::Options,
 }
 
 /// Choices that decide the numbers of a merge.
@@ -77,13 +79,7 @@ impl Numbers {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let result = match Contents::from_file(&args.recipe) {
-        Ok(Contents::Grid(grid)) => grid::plan(args, &grid),
-        Ok(Contents::Recipe(reading)) => args.only.refuse().map_err(Error::from).and_then(|()| {
-            Ok(Shown::Plan(Box::new(Plan::from_reading(reading, &args.options.plan_options())?)))
-        }),
-        Err(error) => Err(error),
-    };
+    let result = resolve(args);
     let shown = match result {
         Err(Error::Input(problems)) if args.json => {
             super::print_json(&serde_json::json!({ "problems": problems }))?;
@@ -102,6 +98,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+fn resolve(args: &Args) -> Result<Shown, Error> {
+    let reading = match Contents::from_file(&args.recipe)? {
+        Contents::Grid(grid) => return grid::plan(args, &grid),
+        Contents::Recipe(reading) => reading,
+    };
+    args.only.refuse()?;
+    let mut library = args.elsewhere.library_of(&args.recipe, [&reading])?;
+    let plan = Plan::from_reading_with(reading, &args.options.plan_options(), &mut library)?;
+    Ok(Shown::Plan(Box::new(plan)))
 }
 
 /// What there is to see.

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::tokenizer::Home;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Place, SafetensorsFile};
 use crate::decoder::{Tensor, Tensors};
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Finiteness, UNIT};
 use crate::execute::{self, Observer, Options, Piece, Sealed, Sink};
-use crate::plan::{Contents, Plan, PlanOptions};
+use crate::plan::{Contents, Plan, PlanOptions, beside};
 use crate::problem::{Error, ExecError, Problem, Problems};
 use crate::recipe::Reading;
 use crate::write::sha256_hex;
@@ -34,7 +34,7 @@ pub struct ModelSource {
 
 #[derive(Debug)]
 enum Found {
-    Stored(Checkpoint),
+    Stored(Arc<Checkpoint>),
     Planned(Box<Plan>),
 }
 
@@ -48,10 +48,41 @@ impl ModelSource {
             let plan = Plan::from_reading(Reading::from_file(Path::new(name))?, options)?;
             return Ok(Self::planned(name, plan)?);
         }
-        let checkpoint = Checkpoint::open(name)?;
-        let (config, tokenizer) =
-            (checkpoint.config().cloned(), Home::Folder(checkpoint.folder().path().to_owned()));
-        Ok(Self::new(name, config, tokenizer, Problems::new(), Found::Stored(checkpoint))?)
+        Ok(Self::stored(name, Arc::new(Checkpoint::open(name)?))?)
+    }
+
+    /// A checkpoint that was opened.
+    ///
+    /// # Errors
+    /// If it has no `config.json`.
+    pub fn stored(name: &str, checkpoint: Arc<Checkpoint>) -> Result<Self, Problems> {
+        let config = checkpoint.config().cloned();
+        let tokenizer = Home::Folder(checkpoint.folder().path().to_owned());
+        Self::new(name, config, tokenizer, Problems::new(), Found::Stored(checkpoint))
+    }
+
+    /// Files that have to be brought here before it can be measured.
+    pub fn away(&self) -> Vec<Place> {
+        let places: Vec<Place> = match &self.found {
+            Found::Planned(plan) => return plan.away().into_iter().cloned().collect(),
+            Found::Stored(checkpoint) => {
+                let beside =
+                    beside(&self.name, checkpoint.folder(), Some(&self.config), &mut Problems::new());
+                checkpoint.files().iter().map(|file| file.place().clone()).chain(beside).collect()
+            }
+        };
+        places.into_iter().filter(Place::is_away).collect()
+    }
+
+    /// Takes up the weight files that were away and have arrived.
+    ///
+    /// # Errors
+    /// As [`Plan::attach`].
+    pub fn attach(&self) -> Result<(), ExecError> {
+        match &self.found {
+            Found::Planned(plan) => plan.attach(),
+            Found::Stored(checkpoint) => checkpoint.files().iter().try_for_each(SafetensorsFile::attach),
+        }
     }
 
     /// What a plan will make.
@@ -81,7 +112,7 @@ impl ModelSource {
     /// Its tensors; those of a plan have no bytes yet.
     pub fn tensors(&self) -> &dyn Tensors {
         match &self.found {
-            Found::Stored(checkpoint) => checkpoint,
+            Found::Stored(checkpoint) => checkpoint.as_ref(),
             Found::Planned(plan) => plan.as_ref(),
         }
     }
@@ -151,7 +182,7 @@ pub struct Model {
 
 #[derive(Debug)]
 enum Weights {
-    Stored(Checkpoint),
+    Stored(Arc<Checkpoint>),
     Merged(Merged),
 }
 
@@ -159,7 +190,7 @@ impl Model {
     /// Its weights.
     pub fn tensors(&self) -> &dyn Tensors {
         match &self.weights {
-            Weights::Stored(checkpoint) => checkpoint,
+            Weights::Stored(checkpoint) => checkpoint.as_ref(),
             Weights::Merged(merged) => merged,
         }
     }

@@ -1,15 +1,235 @@
 //! The Hugging Face Hub: models by name. The only network.
+//!
+//! A [`Hub`] finds repositories for a plan ([`Repositories`](crate::plan::Repositories)), each at one commit; headers and
+//! small files come while a plan is made, and [`fetch`] brings the rest into the cache, which is the Python client's.
 
 mod answer;
 mod api;
+mod cache;
+mod digest;
+mod download;
+mod fetch;
 mod name;
+mod pins;
+mod repo;
 mod retry;
 mod settings;
 mod token;
 mod trouble;
 mod web;
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+pub use fetch::{Observer, fetch};
 pub use name::RepoName;
+pub use pins::Pins;
 pub use retry::Policy;
 pub use settings::{Network, Settings};
 pub use token::Token;
+
+use crate::checkpoint::Remote;
+use crate::plan::Repositories;
+use crate::problem::{Error, Problem, Problems};
+use crate::recipe::AdapterRef;
+use cache::Cache;
+use repo::Repo;
+use trouble::{About, Kind, is_commit};
+use web::Web;
+
+/// The branch that a name without a revision means.
+const MAIN: &str = "main";
+/// Repositories that are looked at at the same time.
+const AT_ONCE: usize = 8;
+
+/// Models by name.
+pub struct Hub {
+    settings: Settings,
+    pins: Option<Pins>,
+    /// Made when it is first needed: recipes of local folders need none.
+    web: OnceLock<Arc<Web>>,
+    found: Mutex<BTreeMap<AdapterRef, Arc<Repo>>>,
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// Opens no connection yet. With pins, only models that have one are found, each at its commit.
+    pub fn new(settings: Settings, pins: Option<Pins>) -> Self {
+        Self { settings, pins, web: OnceLock::new(), found: Mutex::default() }
+    }
+
+    /// Finds some models, several at a time, with all that a plan asks of them: what they hold, configurations,
+    /// first bytes of weight files. What is no name of a repository, or is on disk, is passed over.
+    ///
+    /// # Errors
+    /// All that the user can mend, of all models; else what the network does.
+    pub fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m AdapterRef>) -> Result<(), Error> {
+        let mut wanted: Vec<&AdapterRef> = models.into_iter().collect();
+        wanted.sort();
+        wanted.dedup();
+        wanted.retain(|m| is_elsewhere(m));
+        let prepared = at_once(&wanted, |model| match self.repo(model)? {
+            Some(repo) => warm(&*repo),
+            None => Ok(()),
+        });
+        all_of(prepared)
+    }
+
+    /// The commits that models are now; those that are no repositories are passed over.
+    ///
+    /// # Errors
+    /// As [`Hub::prepare`].
+    pub fn commits(&self, models: &[AdapterRef]) -> Result<Pins, Error> {
+        let mut wanted: Vec<&AdapterRef> = models.iter().filter(|m| is_elsewhere(m)).collect();
+        wanted.sort();
+        wanted.dedup();
+        let found = at_once(&wanted, |model| self.repo(model));
+        let mut pins = Pins::default();
+        let found = found.into_iter().zip(&wanted).map(|(repo, model)| {
+            repo?.iter().for_each(|repo| pins.add(model, repo.commit()));
+            Ok(())
+        });
+        all_of(found.collect())?;
+        Ok(pins)
+    }
+
+    /// A model's repository.
+    ///
+    /// # Errors
+    /// Why it could not be found.
+    fn repo(&self, model: &AdapterRef) -> Result<Option<Arc<Repo>>, Error> {
+        let Some(name) = RepoName::parse(&model.path) else { return Ok(None) };
+        let known = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(model) {
+            return Ok(Some(known.clone()));
+        }
+        let cache = Cache::of(&self.settings.cache, &name);
+        let revision = model.revision.as_deref().unwrap_or(MAIN);
+        let commit = match &self.pins {
+            Some(pins) => pins.commit(model)?.to_owned(),
+            None if is_commit(revision) => revision.to_owned(),
+            None => self.commit(&cache, &name, revision)?,
+        };
+        let repo = Arc::new(Repo::open(self.web()?, cache, name, commit)?);
+        known().insert(model.clone(), repo.clone());
+        Ok(Some(repo))
+    }
+
+    /// The commit that a branch or tag is now; where the Hub cannot be reached, was when it was last asked.
+    fn commit(&self, cache: &Cache, repo: &RepoName, revision: &str) -> Result<String, Error> {
+        let asked = self.web()?.state(repo, revision);
+        let trouble = match asked {
+            Ok(state) => {
+                cache.set_commit(revision, &state.commit)?;
+                return Ok(state.commit);
+            }
+            Err(trouble) => trouble,
+        };
+        let before = cache.commit(revision);
+        match (&trouble.kind, before) {
+            (Kind::Offline, Some(before)) => Ok(before),
+            (Kind::Connection { .. } | Kind::Stalled { .. }, Some(before)) => {
+                tracing::warn!("{trouble}; going on with what the cache has of {repo}, commit {before}");
+                Ok(before)
+            }
+            (Kind::Offline, None) => {
+                let about = About::repo(repo).revision(revision);
+                Err(Problem::error(
+                    about.to_string(),
+                    "is not in the cache, and the network is not to be used",
+                )
+                .hint(format!("fetch it first: `growmerge fetch {about}`"))
+                .into())
+            }
+            _ => Err(trouble.into()),
+        }
+    }
+
+    /// The way to the Hub.
+    fn web(&self) -> Result<Arc<Web>, Error> {
+        if let Some(web) = self.web.get() {
+            return Ok(web.clone());
+        }
+        let web = Arc::new(Web::open(&self.settings)?);
+        Ok(self.web.get_or_init(|| web).clone())
+    }
+}
+
+impl Repositories for Hub {
+    fn find(&self, name: &str, revision: Option<&str>) -> Result<Option<Arc<dyn Remote>>, Problems> {
+        let model = AdapterRef { path: name.to_owned(), revision: revision.map(str::to_owned) };
+        Ok(self.repo(&model)?.map(|repo| repo as Arc<dyn Remote>))
+    }
+}
+
+/// Whether a name is that of a repository, and of nothing on disk.
+fn is_elsewhere(model: &AdapterRef) -> bool {
+    !Path::new(&model.path).exists() && RepoName::parse(&model.path).is_some()
+}
+
+/// Brings what a plan will ask for. Weight files that nothing can be read from are left to it to refuse.
+fn warm(repo: &dyn Remote) -> Result<(), Error> {
+    const GUESS: u64 = 64 << 10;
+    let named = |name: &str| repo.files().iter().any(|f| f.name == name);
+    for name in ["config.json", "model.safetensors.index.json", "adapter_config.json"] {
+        if named(name) {
+            repo.bring(name, &crate::checkpoint::Unwatched)?;
+        }
+    }
+    let weights: Vec<&str> = match named("model.safetensors") {
+        true => vec!["model.safetensors"],
+        false => {
+            repo.files().iter().map(|f| f.name.as_str()).filter(|n| n.ends_with(".safetensors")).collect()
+        }
+    };
+    let heads = at_once(&weights, |name| match repo.is_here(name) {
+        true => Ok(()),
+        false => repo.range(name, 0..GUESS).map(|_| ()),
+    });
+    all_of(heads)
+}
+
+/// Does something with each of a list, some at the same time; answers in their order.
+fn at_once<T: Sync, R: Send>(list: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((i, item)) = {
+            let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            list.get(i).map(|item| (i, item))
+        } {
+            done.push((i, each(item)));
+        }
+        done
+    };
+    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..list.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+    });
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Everything that the user can mend; without that, the first that the machine did.
+fn all_of(results: Vec<Result<(), Error>>) -> Result<(), Error> {
+    let (mut problems, mut machine) = (Problems::new(), None);
+    for result in results {
+        match result {
+            Ok(()) => {}
+            Err(Error::Input(found)) => problems.extend(found),
+            Err(error @ Error::Exec(_)) => machine = machine.or(Some(error)),
+        }
+    }
+    match machine {
+        _ if problems.has_errors() => Err(problems.into()),
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}

@@ -76,6 +76,11 @@ impl Web {
         &self.settings.policy
     }
 
+    /// Whether the network is not to be used.
+    pub(super) fn is_offline(&self) -> bool {
+        self.settings.network == Network::Offline
+    }
+
     /// How long to wait for something to come.
     pub(super) fn stall(&self) -> Duration {
         self.settings.stall
@@ -281,6 +286,11 @@ pub(super) struct Body<'w> {
 }
 
 impl Body<'_> {
+    /// Where it comes from.
+    pub(super) fn host(&self) -> String {
+        host_of(self.response.url())
+    }
+
     /// The next bytes; none at the end.
     ///
     /// # Errors

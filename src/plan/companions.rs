@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -132,24 +132,18 @@ pub(super) fn companions(
     (found, left_out)
 }
 
-/// What has to go along with the weights of a folder, as name and path: as with a model that nothing is
-/// done to. What is missing becomes a warning about the model `name`.
-pub fn beside(
-    name: &str,
-    folder: &Path,
-    config: Option<&Value>,
-    problems: &mut Problems,
-) -> Vec<(String, PathBuf)> {
-    let folder = Folder::Local(folder.to_owned());
-    let there = |name: &str| in_folder(&folder, name);
+/// What has to go along with the weights of a folder: as with a model that nothing is done to. What is missing becomes
+/// a warning about the model `name`.
+pub fn beside(name: &str, folder: &Folder, config: Option<&Value>, problems: &mut Problems) -> Vec<Place> {
+    let there = |name: &str| in_folder(folder, name);
     let companion = |name: &&str| Some(Companion { name: (*name).to_owned(), contents: there(name)? });
     let mut found: Vec<Companion> = NAMES.iter().filter_map(companion).collect();
     code(name, config, &mut found, &there, problems);
-    let path = |c: Companion| match c.contents {
-        Contents::Of(place) => Some((c.name, place.path())),
+    let place = |c: Companion| match c.contents {
+        Contents::Of(place) => Some(place),
         Contents::Bytes(_) => None,
     };
-    found.into_iter().filter_map(path).collect()
+    found.into_iter().filter_map(place).collect()
 }
 
 /// Adds the Python files that `auto_map` names in `config.json` and `tokenizer_config.json`, and those that they

@@ -43,7 +43,7 @@ impl AdapterRef {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (path, revision) = match text.split_once('@') {
             Some((path, revision)) if !Path::new(text).exists() => (path, Some(revision)),
             _ => (text, None),
@@ -62,6 +62,12 @@ impl ModelRef {
     /// The model and nothing else.
     pub(super) fn of(AdapterRef { path, revision }: AdapterRef) -> Self {
         Self { path, named: Named::Path, revision, adapter: None, grow: None }
+    }
+
+    /// Everything that has to be found for it: the model as it is stored, and its adapter.
+    pub fn parts(&self) -> impl Iterator<Item = AdapterRef> {
+        let stored = (self.named == Named::Path).then(|| self.stored());
+        stored.into_iter().chain(self.adapter.clone())
     }
 
     /// The model as it is stored, without what is done to it.

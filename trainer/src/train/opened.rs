@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use growmerge::plan::beside;
+use growmerge::checkpoint::Folder;
+use growmerge::plan;
 use growmerge::problem::{Error, Problem, Problems};
 use growmerge::write::sha256_hex;
 
@@ -84,17 +85,19 @@ fn identity(run: &Run, model: &Model, corpus: &Corpus, held: Option<&Held>) -> S
 /// The tokenizer's files; of the model that training begins with its code and settings.
 fn goes_along(run: &Run, tokenizer: &Path, model: &Model, warnings: &mut Problems) -> Beside {
     let config = serde_json::Value::Object(model.json.clone());
-    let name = |folder: &Path| folder.display().to_string();
-    let Start::Checkpoint(start) = &run.start else {
-        return beside(&name(tokenizer), tokenizer, Some(&config), warnings);
+    let mut beside = |folder: &Path, config| -> Beside {
+        let (name, folder) = (folder.display().to_string(), Folder::Local(folder.to_owned()));
+        let places = plan::beside(&name, &folder, config, warnings).into_iter();
+        places.map(|place| (place.name.clone(), place.path())).collect()
     };
-    let of_start = beside(&name(start), start, Some(&config), warnings);
+    let Start::Checkpoint(start) = &run.start else { return beside(tokenizer, Some(&config)) };
+    let of_start = beside(start, Some(&config));
     if start == tokenizer {
         return of_start;
     }
     let models_own = |file: &str| file.ends_with(".py") || file == "generation_config.json";
     let mut all: Beside = of_start.into_iter().filter(|(file, _)| models_own(file)).collect();
-    for (file, path) in beside(&name(tokenizer), tokenizer, None, warnings) {
+    for (file, path) in beside(tokenizer, None) {
         if all.iter().all(|(known, _)| *known != file) {
             all.push((file, path));
         }
