@@ -203,6 +203,16 @@ impl Place {
         self.folder.is_away(&self.name)
     }
 
+    /// Its length, if it is of a folder elsewhere.
+    pub fn bytes(&self) -> u64 {
+        self.folder.listed(&self.name).map_or(0, |file| file.bytes)
+    }
+
+    /// How much of it is here, if it is of a folder elsewhere.
+    pub fn arrived(&self) -> u64 {
+        self.folder.remote().map_or(0, |remote| remote.arrived(&self.name))
+    }
+
     /// What is in it.
     ///
     /// # Errors

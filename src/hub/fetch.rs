@@ -54,10 +54,10 @@ pub fn fetch(
     let mut files: Vec<(&Place, u64)> = Vec::new();
     for place in places.iter().filter(|place| place.is_away()) {
         if files.iter().all(|(known, _)| known != place) {
-            files.push((place, length(place)));
+            files.push((place, place.bytes()));
         }
     }
-    let here: u64 = files.iter().map(|(place, _)| arrived(place)).sum();
+    let here: u64 = files.iter().map(|(place, _)| place.arrived()).sum();
     let all: u64 = files.iter().map(|(_, bytes)| bytes).sum();
     if let Some((place, _)) = files.first() {
         refuse_if_full(place.folder.path(), all - here)?;
@@ -96,15 +96,6 @@ pub fn fetch(
         None if cancel.load(Ordering::Relaxed) => Err(ExecError::Interrupted.into()),
         None => Ok(()),
     }
-}
-
-fn length(place: &Place) -> u64 {
-    let listed = place.folder.remote().and_then(|r| r.files().iter().find(|f| f.name == place.name));
-    listed.map_or(0, |file| file.bytes)
-}
-
-fn arrived(place: &Place) -> u64 {
-    place.folder.remote().map_or(0, |remote| remote.arrived(&place.name))
 }
 
 /// Asks the file system that will have the files, by the nearest folder that exists.

@@ -6,7 +6,26 @@ use super::{Contents, Plan};
 use crate::checkpoint::{Place, SafetensorsFile};
 use crate::problem::ExecError;
 
+/// What is to be fetched before a plan can be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ToFetch {
+    /// Files.
+    pub files: usize,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Bytes of them that are here already.
+    pub here: u64,
+}
+
 impl Plan {
+    /// How much has to be brought here; nothing if everything is here.
+    pub fn to_fetch(&self) -> Option<ToFetch> {
+        let away = self.away();
+        let sum = |of: fn(&Place) -> u64| away.iter().map(|place| of(place)).sum();
+        let found = ToFetch { files: away.len(), bytes: sum(Place::bytes), here: sum(Place::arrived) };
+        (found.files > 0).then_some(found)
+    }
+
     /// Weight files that hold what its jobs read: of a model of which it takes some layers, perhaps not all.
     pub fn needed(&self) -> Vec<&SafetensorsFile> {
         let sources = self.jobs.iter().flat_map(|job| job.sources());

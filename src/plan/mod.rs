@@ -28,6 +28,7 @@ mod stages;
 mod tensors;
 mod vocabulary;
 
+pub use away::ToFetch;
 pub use companions::{Companion, Contents, beside};
 pub(crate) use digest::hex;
 pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};

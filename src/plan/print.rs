@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Change, Input, Job, Plan, Stage, Work};
+use super::{Change, Input, Job, Plan, Stage, ToFetch, Work};
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
@@ -45,6 +45,12 @@ impl Plan {
                 input.name(),
                 bytes as f64 / 1e6,
             );
+        }
+        if let Some(ToFetch { files, bytes, here }) = self.to_fetch() {
+            let here =
+                if here > 0 { format!(" ({:.1} MB of it here)", here as f64 / 1e6) } else { String::new() };
+            let plural = if files == 1 { "file" } else { "files" };
+            let _ = writeln!(text, "  to fetch: {files} {plural}, {:.1} MB{here}", bytes as f64 / 1e6);
         }
         self.describe_vocabulary(&mut text);
         let _ = writeln!(text, "\noutput");
@@ -148,6 +154,7 @@ impl Plan {
         let mut summary = json!({
             "method": self.method.name, "seed": self.seed, "digest": self.digest,
             "models": models, "shards": shards, "parameters": self.parameters(), "bytes": self.output_bytes(),
+            "to_fetch": self.to_fetch(),
             "companions": self.companions.iter().map(|c| &c.name).collect::<Vec<_>>(),
             "left_out": self.left_out, "problems": self.warnings,
         });
