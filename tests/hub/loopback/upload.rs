@@ -32,7 +32,7 @@ pub(super) fn modes(hub: &Hub, request: &Request, name: &str, revision: &str, bo
         let mode = if is_large(path, size, &sample) { "lfs" } else { "regular" };
         let mut mode = json!({ "path": path, "uploadMode": mode, "shouldIgnore": false });
         if let Some(entry) = tree.get(path) {
-            mode["oid"] = entry.oid.as_str().into();
+            mode["oid"] = entry.lfs.as_ref().unwrap_or(&entry.oid).as_str().into();
         }
         mode
     };
