@@ -11,6 +11,7 @@ use growmerge::recipe::{AdapterRef, Reading};
 /// Models of the Hub
 #[cfg(feature = "hub")]
 #[derive(clap::Args)]
+#[group(id = "elsewhere")]
 pub(super) struct Options {
     /// Do not use the network: of the Hub, only what is in the cache
     #[arg(long)]
@@ -26,6 +27,7 @@ pub(super) struct Options {
 /// This program was built without the Hub.
 #[cfg(not(feature = "hub"))]
 #[derive(clap::Args)]
+#[group(id = "elsewhere")]
 pub(super) struct Options {}
 
 /// A model as the command line names it: `path` or `owner/name`, with `@revision` or without.

@@ -19,6 +19,8 @@ mod merge;
 mod methods;
 mod plan;
 mod progress;
+#[cfg(feature = "hub")]
+mod push;
 mod schema;
 mod size;
 mod table;
@@ -51,6 +53,8 @@ enum Command {
     Fetch(fetch::Args),
     #[cfg(feature = "hub")]
     Lock(lock::Args),
+    #[cfg(feature = "hub")]
+    Push(push::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Eval(eval::Args),
@@ -72,7 +76,8 @@ enum Outcome {
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = match cli.verbose {
-        0 => "warn",
+        // hf-hub's own errors come with addresses; ours say the same without.
+        0 => "warn,hf_hub=off",
         1 => "growmerge=info",
         _ => "growmerge=debug",
     };
@@ -86,6 +91,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(&args),
         #[cfg(feature = "hub")]
         Command::Lock(args) => lock::run(&args),
+        #[cfg(feature = "hub")]
+        Command::Push(args) => push::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -73,7 +73,7 @@ impl Failure<'_> {
 }
 
 /// A server's words in one line of bounded length, without what a terminal would obey and without the token.
-fn plain(text: &str, token: Option<&Token>) -> String {
+pub(super) fn plain(text: &str, token: Option<&Token>) -> String {
     let text = token.map_or_else(|| text.to_owned(), |token| token.redact(text));
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");

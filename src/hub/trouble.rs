@@ -136,6 +136,8 @@ pub(super) enum Kind {
     Odd(String),
     /// No connection can be made from here at all.
     Client(String),
+    /// The file cannot be read here.
+    Disk(String),
 }
 
 /// Whether more tries can help.
@@ -159,7 +161,7 @@ impl Kind {
 
     /// Whether it is the machine's or the network's, and not the user's to mend.
     fn is_outside(&self) -> bool {
-        matches!(self, Self::Odd(_) | Self::Client(_)) || self.again() != Again::Useless
+        matches!(self, Self::Odd(_) | Self::Client(_) | Self::Disk(_)) || self.again() != Again::Useless
     }
 
     fn hint(&self) -> Option<&'static str> {
@@ -217,6 +219,7 @@ impl fmt::Display for Kind {
             Self::Cut { host, why } => write!(f, "the connection to {host} broke{}", words(why)),
             Self::Odd(what) => write!(f, "the answer is not that of a Hub: {what}"),
             Self::Client(why) => write!(f, "no connection can be made{}", words(why)),
+            Self::Disk(why) => write!(f, "cannot be read{}", words(why)),
         }
     }
 }

@@ -13,8 +13,9 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LOCATION, R
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
-use super::answer::{Failure, From, asked_wait, unanswered};
+use super::answer::{Failure, From, asked_wait, plain, unanswered};
 use super::name::RepoName;
 use super::retry::Policy;
 use super::settings::{Network, Settings, host_of};
@@ -96,9 +97,9 @@ impl Web {
         self.settings.token.as_ref()
     }
 
-    /// Where the async part runs.
-    pub(super) fn runtime(&self) -> &Runtime {
-        &self.runtime
+    /// Sends a request in the background: its body is still to come.
+    pub(super) fn spawn(&self, request: RequestBuilder) -> JoinHandle<reqwest::Result<Response>> {
+        self.runtime.spawn(async { request.send().await })
     }
 
     /// An address on the Hub; whatever is in a part stays in that part.
@@ -139,6 +140,18 @@ impl Web {
         &self,
         about: &About,
         method: Method,
+        url: Url,
+        build: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, Trouble> {
+        self.send_within(self.stall(), about, method, url, build)
+    }
+
+    /// As [`Web::send`], for what takes a server long.
+    pub(super) fn send_within(
+        &self,
+        limit: Duration,
+        about: &About,
+        method: Method,
         mut url: Url,
         build: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Trouble> {
@@ -146,10 +159,10 @@ impl Web {
         for _ in 0..=REDIRECTS {
             let host = host_of(&url);
             let request = build(self.request(method.clone(), url.clone()));
-            let response = match self.wait(self.stall(), async { request.send().await }) {
+            let response = match self.wait(limit, async { request.send().await }) {
                 Some(Ok(response)) => response,
-                Some(Err(e)) => return Err(about.trouble(unanswered(&e, &host, self.stall()))),
-                None => return Err(about.trouble(Kind::Stalled { host, after: self.stall() })),
+                Some(Err(e)) => return Err(about.trouble(unanswered(&e, &host, limit))),
+                None => return Err(about.trouble(Kind::Stalled { host, after: limit })),
             };
             match next_hop(&response, &method) {
                 Ok(Some(next)) => url = next,
@@ -188,6 +201,11 @@ impl Web {
             token: self.settings.token.as_ref(),
         };
         Err(failure.trouble(about))
+    }
+
+    /// A server's words, fit to be shown.
+    pub(super) fn plain(&self, words: &str) -> String {
+        plain(words, self.token())
     }
 
     /// An answer's JSON.
@@ -233,12 +251,12 @@ impl Web {
     }
 }
 
-/// What both clients have in common.
+/// What both clients have in common. reqwest's own `read_timeout` is not among it: it counts from a request's first
+/// byte to the answer's, and would end every upload that takes longer.
 fn configured(settings: &Settings) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("growmerge/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.stall)
-        .read_timeout(settings.stall)
         .referer(false)
         // HTTP/2 would put all downloads into one connection, and share its window among them.
         .http1_only()

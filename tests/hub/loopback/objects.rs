@@ -1,0 +1,165 @@
+//! Bytes that the hub has, and what they are called by.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+/// Bytes in memory, or a file that others may have made.
+#[derive(Clone)]
+pub enum Content {
+    Bytes(Arc<[u8]>),
+    File { path: Arc<Path>, length: u64 },
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl Content {
+    pub fn file(path: PathBuf) -> io::Result<Self> {
+        let length = std::fs::metadata(&path)?.len();
+        Ok(Self::File { path: path.into(), length })
+    }
+
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes.to_vec()),
+            Self::File { path, .. } => std::fs::read(path),
+        }
+    }
+
+    pub fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Bytes(bytes) => Box::new(io::Cursor::new(bytes.clone())),
+            Self::File { path, .. } => Box::new(File::open(path)?),
+        })
+    }
+
+    pub fn byte(&self, at: u64) -> io::Result<u8> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes[usize::try_from(at).unwrap()]),
+            Self::File { path, .. } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(at))?;
+                let mut byte = [0];
+                file.read_exact(&mut byte).map(|()| byte[0])
+            }
+        }
+    }
+
+    /// In hexadecimal digits; files are read in blocks.
+    pub fn sha256(&self) -> io::Result<String> {
+        digest(self.open()?, io::sink())
+    }
+
+    /// Sends a run of bytes and adds to `sent`. Between a file and a socket, `io::copy` is `sendfile`.
+    pub fn pour(&self, mut stream: &TcpStream, first: u64, length: u64, sent: &mut u64) -> io::Result<()> {
+        const BLOCK: u64 = 1 << 20;
+        match self {
+            Self::Bytes(bytes) => {
+                let first = usize::try_from(first).unwrap();
+                let run = &bytes[first..first + usize::try_from(length).unwrap()];
+                for block in run.chunks(usize::try_from(BLOCK).unwrap()) {
+                    stream.write_all(block)?;
+                    *sent += block.len() as u64;
+                }
+            }
+            Self::File { path, .. } => {
+                let mut file = File::open(path)?;
+                file.seek(SeekFrom::Start(first))?;
+                let mut left = length;
+                while left > 0 {
+                    let moved = io::copy(&mut Read::take(&file, BLOCK.min(left)), &mut stream)?;
+                    if moved == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    *sent += moved;
+                    left -= moved;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes everything on, in blocks, and returns its SHA-256.
+pub fn digest(mut from: impl Read, mut to: impl Write) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 256 << 10];
+    loop {
+        let length = from.read(&mut block)?;
+        if length == 0 {
+            return Ok(hex(&hash.finalize()));
+        }
+        hash.update(&block[..length]);
+        to.write_all(&block[..length])?;
+    }
+}
+
+/// What stands in git for a large file.
+pub fn pointer(sha256: &str, size: u64) -> String {
+    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n")
+}
+
+/// What git calls a file of these bytes.
+pub fn blob_id(bytes: &[u8]) -> String {
+    git_id("blob", bytes)
+}
+
+/// SHA-1 of kind, length and bytes.
+pub fn git_id(kind: &str, bytes: &[u8]) -> String {
+    use sha1::Digest;
+    let mut hash = sha1::Sha1::new();
+    hash.update(format!("{kind} {}\0", bytes.len()));
+    hash.update(bytes);
+    hex(&hash.finalize())
+}
+
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Base64 with padding (RFC 4648, section 4); `None` if it is none.
+pub fn base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end();
+    let digits = text.trim_end_matches('=');
+    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    Some(bytes)
+}

@@ -1,0 +1,6 @@
+//! Models on the Hub, against one on this machine. Nothing here needs the internet.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod loopback;
+mod python;
+mod server;
