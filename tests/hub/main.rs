@@ -1,6 +1,10 @@
 //! Models on the Hub, against one on this machine. Nothing here needs the internet.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod commands;
+mod downloads;
 mod loopback;
-mod python;
+mod paper;
+mod planning;
 mod server;
+mod world;
