@@ -29,7 +29,7 @@ fn what_is_wrong_with_a_name_is_said() {
     world.hub.token("hf_owner", "own", Access::Read);
     let told = |model: &str, token: Option<&str>, code: i32| {
         let mut command = world.growmerge();
-        token.iter().for_each(|token| drop(command.env("HF_TOKEN", token)));
+        command.envs(token.map(|token| ("HF_TOKEN", token)));
         let told = stderr(&command.arg("plan").arg(recipe(&world, model)).assert().code(code));
         assert!(
             !told.contains("hf_owner") && !told.contains("hf_other") && !told.contains("hf_nobody"),
