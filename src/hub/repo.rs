@@ -11,7 +11,7 @@ use super::name::RepoName;
 use super::retry;
 use super::trouble::{About, Kind};
 use super::web::Web;
-use crate::checkpoint::{Identity, Listed, Remote, Watch};
+use crate::checkpoint::{HEADER_GUESS, Identity, Listed, Remote, Unwatched, Watch};
 use crate::problem::{Error, Problem};
 
 /// A repository at one commit.
@@ -54,6 +54,32 @@ impl Repo {
         };
         let snapshot = cache.snapshot(&commit);
         Ok(Self { web, cache, repo, commit, snapshot, files })
+    }
+
+    /// Brings the small files that every plan reads.
+    pub(super) fn bring_settings(&self) -> Result<(), Error> {
+        let wanted = ["config.json", "model.safetensors.index.json", "adapter_config.json"];
+        let there = wanted.into_iter().filter(|name| self.files.iter().any(|f| f.name == *name));
+        there.into_iter().try_for_each(|name| self.bring(name, &Unwatched))
+    }
+
+    /// Weight files, as a plan chooses them.
+    pub(super) fn weights(&self) -> impl Iterator<Item = &str> {
+        let single = self.files.iter().any(|f| f.name == "model.safetensors");
+        let names = self.files.iter().map(|f| f.name.as_str());
+        names.filter(
+            move |name| {
+                if single { *name == "model.safetensors" } else { name.ends_with(".safetensors") }
+            },
+        )
+    }
+
+    /// Reads as much of the beginning of a file as a plan will want first, unless all of it is here.
+    pub(super) fn look_at(&self, file: &str) -> Result<(), Error> {
+        match self.is_here(file) {
+            true => Ok(()),
+            false => self.range(file, 0..HEADER_GUESS).map(drop),
+        }
     }
 
     fn file(&self, name: &str) -> Result<&Listed, Error> {
