@@ -2,5 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod loopback;
+mod plain;
 mod python;
 mod server;
+mod server_faults;
+mod server_writes;
