@@ -196,13 +196,13 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
         let path = self.path("HF_TOKEN_PATH").unwrap_or_else(|| self.home().join("token"));
         let at = path.display().to_string();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Token::parse(&text).map_err(|why| Problem::error(at, why)),
+            Ok(text) => Token::parse(&text).map_err(|why| Problem::error(at, why).into()),
             Err(e)
                 if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
             {
                 Ok(None)
             }
-            Err(e) => Err(Problem::error(at, format!("the token in it cannot be read: {e}"))),
+            Err(e) => Err(Problem::error(at, format!("the token in it cannot be read: {e}")).into()),
         }
     }
 }
