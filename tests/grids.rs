@@ -551,7 +551,10 @@ fn members_are_listed_merged_and_skipped_when_complete() {
         .assert()
         .code(2);
     let refused = String::from_utf8_lossy(&run_other.get_output().stderr).into_owned();
-    assert!(refused.contains("ties-et-is: error:") && refused.contains("not empty"), "{refused}");
+    assert!(
+        refused.contains("ties-et-is: error:") && refused.contains("finished merge here is of another plan"),
+        "{refused}"
+    );
 
     let (said, _) = run(&["--only", "linear-fo-is", "--json"], 0);
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
