@@ -294,6 +294,27 @@ fn a_member_has_its_values_in_its_recipe() {
     assert!(recipe(&grid, "karcher-et-fo-sv-many").text.contains("weight: -0.0015\n  scale: 2\n"));
 }
 
+/// A subset is a set: what is taken out or changed does not depend on the order in which its members are written.
+#[test]
+fn subsets_are_taken_out_in_any_order() {
+    let with = |more: &str| grid(&format!("{SMALL}{more}"));
+    let all = with("");
+    for excluded in ["[sv, et]", "[et, sv]", "et-sv"] {
+        let grid = with(&format!("  exclude: [{{languages: {excluded}}}]\n"));
+        let left: Vec<&str> = names(&all).into_iter().filter(|n| !n.ends_with("-et-sv")).collect();
+        assert_eq!((left.len(), left), (6, names(&grid)), "{excluded}");
+    }
+    let changed = with("  include: [{method: karcher, languages: [sv, fo, et], set: {dtype: float16}}]\n");
+    assert_eq!(names(&changed), names(&all), "no member is added");
+    let of_type = |name: &&str| recipe(&changed, name).dtype.is_some();
+    assert_eq!(names(&changed).into_iter().filter(of_type).collect::<Vec<_>>(), ["karcher-et-fo-sv"]);
+    // Half of one, and one with a member twice, are others.
+    for other in ["[et]", "[et, et, sv]"] {
+        let said = Contents::parse("grid.yaml", &format!("{SMALL}  exclude: [{{languages: {other}}}]\n"));
+        assert!(said.unwrap_err().to_string().contains("excludes nothing"), "{other}");
+    }
+}
+
 /// Against plain loops, for grids of any shape.
 #[test]
 fn members_are_those_of_plain_loops() {
