@@ -608,6 +608,47 @@ fn a_member_that_fails_is_told_and_the_rest_is_merged() {
     assert!(said.contains("in: x-a-d, x-b-d, x-a-b-d\n") && !folder.path().join("out2").exists(), "{said}");
 }
 
+/// `verify` of a grid's folder: each member, all of them whatever is wrong with one.
+#[test]
+fn all_members_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    command()
+        .args(["merge", "recipes/grid.yaml", "--only", "linear-*", "--quiet"])
+        .arg(&out)
+        .assert()
+        .success();
+    let members = files(&out);
+    assert!(members.len() > 2, "{members:?}");
+    let verify = |code: i32, more: &[&str]| {
+        let run = command().arg("verify").arg(&out).args(more).assert().code(code);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&run.get_output().stdout), text(&run.get_output().stderr))
+    };
+    std::fs::write(out.join("notes.txt"), "mine").unwrap();
+    let (said, _) = verify(0, &[]);
+    assert_eq!(said.matches("all as recorded").count(), members.len(), "{said}");
+    assert!(said.starts_with(&format!("{}: ", members[0])), "{said}");
+    assert!(said.ends_with(&format!("{0} of {0} members good\n", members.len())), "{said}");
+    assert_eq!(verify(0, &["--quiet"]), Default::default());
+
+    std::fs::write(out.join(&members[1]).join("tokenizer.json"), "{}").unwrap();
+    let (said, _) = verify(1, &["--quiet"]);
+    assert!(said.starts_with(&format!("{}: bad: tokenizer.json: ", members[1])), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+
+    // One that cannot be checked keeps none from being checked, and decides the exit code.
+    let first = out.join(&members[0]);
+    std::fs::rename(first.join("growmerge.json"), first.join("growmerge.journal")).unwrap();
+    let (said, told) = verify(2, &[]);
+    assert!(told.contains(&members[0]) && told.contains("is unfinished"), "{told}");
+    assert!(said.contains(&format!("{}: bad: tokenizer.json", members[1])), "{said}");
+    assert!(said.ends_with(&format!("{} of {} members good\n", members.len() - 2, members.len())), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&verify(2, &["--json"]).0).unwrap();
+    assert!(json["members"][0]["error"].is_string() && json["members"][1]["checks"].is_array(), "{json}");
+    assert_eq!(json["members"].as_array().unwrap().len(), members.len());
+}
+
 #[test]
 fn only_is_for_grids_and_must_match() {
     let refused = |args: &[&str]| {
