@@ -443,6 +443,11 @@ fn the_manifest_knows_the_adapter() {
     let output = growmerge(&["plan", "recipe.yaml", "--tensors"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("(1 tensors updated, 1 replaced)"), "{text}");
+    let own = world.base.len();
+    assert!(text.contains(&format!("lora  {own} tensors (+ 3 of adapters), ")), "{text}");
+    let output = growmerge(&["plan", "recipe.yaml", "--json"]);
+    let model = serde_json::from_slice::<Value>(&output.stdout).unwrap()["models"][0].clone();
+    assert_eq!((&model["tensors"], &model["adapter_tensors"]), (&json!(own), &json!(3)));
     assert!(text.contains("LoRA of rank 4, scaled by 1.5"), "{text}");
     assert!(growmerge(&["merge", "recipe.yaml", "out", "--quiet"]).status.success());
     let manifest: Value =
