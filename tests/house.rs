@@ -115,7 +115,7 @@ fn every_method_has_a_file_and_every_recipe_a_plan() {
             Contents::Grid(grid) => grid.members.into_iter().map(|m| m.reading).collect(),
         };
         for reading in readings {
-            // Its models are not in this repository: here only its words are checked, and tests/grids.rs
+            // Its models are not in this repository: here only its words are checked, and tests/grids
             // plans it with models that are.
             if file.ends_with("grow-up-and-merge.yaml") {
                 assert!(reading.book.is_some() && reading.problems.is_empty(), "{}", reading.problems);
