@@ -2,5 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod loopback;
+mod push;
 mod python;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
