@@ -149,9 +149,17 @@ impl Download<'_> {
         let wanted = (partial.len > 0).then_some(partial.len..len);
         let mut body =
             self.web.get(self.repo, self.commit, &self.file.name, wanted).map_err(Stop::Trouble)?;
-        if body.total.is_some_and(|total| total != len) {
-            let what = format!("{} bytes are sent, {len} are listed", body.total.unwrap_or_default());
-            return Err(Stop::Trouble(about().trouble(Kind::Odd(what))));
+        match body.total {
+            // Less may come of a connection that breaks behind a proxy; more cannot be the file.
+            Some(total) if total < len => {
+                let why = format!("{total} of {len} bytes are sent");
+                return Err(Stop::Trouble(about().trouble(Kind::Cut { host: body.host(), why })));
+            }
+            Some(total) if total > len => {
+                let what = format!("{total} bytes are sent, {len} are listed");
+                return Err(Stop::Trouble(about().trouble(Kind::Odd(what))));
+            }
+            _ => {}
         }
         if body.first != partial.len {
             partial.restart(len)?;

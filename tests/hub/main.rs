@@ -1,9 +1,14 @@
 //! Models on the Hub, against one on this machine. Nothing here needs the internet.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
+mod commands;
+mod downloads;
 mod loopback;
+mod paper;
+mod planning;
 mod push;
 mod python;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod world;
