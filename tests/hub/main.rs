@@ -7,8 +7,11 @@ mod loopback;
 mod paper;
 mod plain;
 mod planning;
+mod push;
 mod python;
 mod server;
 mod server_faults;
 mod server_writes;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
