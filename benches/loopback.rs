@@ -32,7 +32,9 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{}", hub.endpoint());
     let (interrupted, wait) = mpsc::channel();
-    ctrlc::set_handler(move || drop(interrupted.send(())))?;
+    ctrlc::set_handler(move || {
+        let _ = interrupted.send(()); // twice: the first is enough
+    })?;
     Ok(wait.recv()?)
 }
 

@@ -66,14 +66,14 @@ impl Content {
         digest(self.open()?, io::sink())
     }
 
-    /// Sends a run of bytes and adds to `sent`. Between a file and a socket, `io::copy` is `sendfile`.
+    /// Sends a run of bytes and adds to `sent`.
     pub fn pour(&self, mut stream: &TcpStream, first: u64, length: u64, sent: &mut u64) -> io::Result<()> {
-        const BLOCK: u64 = 1 << 20;
+        const BLOCK: usize = 256 << 10;
         match self {
             Self::Bytes(bytes) => {
                 let first = usize::try_from(first).unwrap();
                 let run = &bytes[first..first + usize::try_from(length).unwrap()];
-                for block in run.chunks(usize::try_from(BLOCK).unwrap()) {
+                for block in run.chunks(BLOCK) {
                     stream.write_all(block)?;
                     *sent += block.len() as u64;
                 }
@@ -81,14 +81,15 @@ impl Content {
             Self::File { path, .. } => {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(first))?;
-                let mut left = length;
-                while left > 0 {
-                    let moved = io::copy(&mut Read::take(&file, BLOCK.min(left)), &mut stream)?;
-                    if moved == 0 {
+                let mut file = file.take(length);
+                let mut block = vec![0; BLOCK];
+                while file.limit() > 0 {
+                    let read = file.read(&mut block)?;
+                    if read == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    *sent += moved;
-                    left -= moved;
+                    stream.write_all(&block[..read])?;
+                    *sent += read as u64;
                 }
             }
         }
