@@ -1,5 +1,5 @@
 //! Models on the Hub, against one on this machine. Nothing here needs the internet.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod commands;
 mod downloads;
