@@ -61,7 +61,7 @@ def programs(endpoint, names, jobs, into):
     """The command of each program, given where it writes."""
     links = "".join(f'url = "{endpoint}/{REPOSITORY}/resolve/main/{n}"\noutput = "{into}/{n}"\n' for n in names)
     (into / "curl.conf").write_text(links)
-    curl = f"curl --silent --show-error --fail --location --parallel --parallel-max {jobs} --config {into}/curl.conf"
+    curl = f"curl --no-progress-meter --fail --location --parallel --parallel-max {jobs} --config {into}/curl.conf"
     check = f"ls {into}/*.safetensors | xargs --max-args=1 --max-procs={jobs} sha256sum"
     fetch = [str(BIN / "growmerge"), "fetch", REPOSITORY, "--quiet", "--jobs", str(jobs), "--cache", str(into)]
     return {"growmerge fetch": fetch, "curl": ["sh", "-c", f"exec {curl}"], "curl, then sha256sum": ["sh", "-c", f"{curl} && {check}"]}
