@@ -8,6 +8,7 @@ mod both;
 mod server;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,7 +32,8 @@ impl World {
         if !found.is_ok_and(|run| run.status.success()) {
             let told = format!("{} has no huggingface_hub", python.display());
             assert!(std::env::var_os("GROWMERGE_REQUIRE_PYTHON").is_none(), "{told}");
-            eprintln!("skipped: {told}; name an interpreter in GROWMERGE_PYTHON");
+            // Not `eprintln!`: of tests that pass, what macros print is not shown.
+            let _ = writeln!(std::io::stderr(), "skipped: {told}; name an interpreter in GROWMERGE_PYTHON");
             return None;
         }
         Some(Self { hub: Loopback::start(), folder: tempfile::tempdir().unwrap(), python })
