@@ -179,11 +179,18 @@ fn is_elsewhere(model: &AdapterRef) -> bool {
 /// Brings what a plan will ask for. Weight files that nothing can be read from are left to it to refuse.
 fn warm(repo: &dyn Remote) -> Result<(), Error> {
     const GUESS: u64 = 64 << 10;
+    const LONGEST_CARD: u64 = 256 << 10;
     let named = |name: &str| repo.files().iter().any(|f| f.name == name);
     for name in ["config.json", "model.safetensors.index.json", "adapter_config.json"] {
         if named(name) {
             repo.bring(name, &crate::checkpoint::Unwatched)?;
         }
+    }
+    // A card says licence and languages; a merge can do without.
+    if repo.files().iter().any(|f| f.name == "README.md" && f.bytes <= LONGEST_CARD)
+        && let Err(error) = repo.bring("README.md", &crate::checkpoint::Unwatched)
+    {
+        tracing::info!("{error}");
     }
     let weights: Vec<&str> = match named("model.safetensors") {
         true => vec!["model.safetensors"],

@@ -1,9 +1,11 @@
-//! A merged model goes to the Hub: what its manifest lists, in one commit.
+//! A merged model goes to the Hub: what its manifest lists, in one commit, in place of an earlier model.
 //!
 //! Large files go to the Hub's store first, each under its SHA-256, so what arrived before an interruption is not
 //! sent again. The commit comes last: until then nothing of the model can be seen, and after it all of it.
 
+mod card;
 mod commit;
+mod earlier;
 mod files;
 mod modes;
 mod part;
@@ -22,7 +24,9 @@ use super::web::Web;
 use super::{MAIN, RepoName};
 use crate::execute::Observer;
 use crate::problem::{Error, Problem};
+use commit::Commit;
 use files::LocalFile;
+use modes::Planned;
 
 /// Who may read a repository that is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +85,18 @@ pub fn push(settings: &Settings, push: &Push<'_>, observer: &dyn Observer) -> Re
     // Whether it may be written is known before minutes of hashing.
     let parent = target.open(push.readers)?.commit;
     let files = each(push.jobs, &model.paths, |path| LocalFile::read(push.folder, path))?;
-    let changed = files::changed(&files, &web.tree(&push.repo, &parent)?);
-    if changed.is_empty() {
+    let tree = web.tree(&push.repo, &parent)?;
+    let changed = files::changed(&files, &tree);
+    let outdated = earlier::outdated(&target, &parent, &files, &tree)?;
+    if changed.is_empty() && outdated.is_empty() {
         return Ok(Pushed::Unchanged(target.page("tree", branch)));
     }
-    let planned = modes::ask(&target, &changed)?;
-    store::send(&target, &planned.large, push.jobs, observer)?;
+    card::check(&target, &changed)?;
+    let Planned { small, large } = modes::ask(&target, &changed)?;
+    store::send(&target, &large, push.jobs, observer)?;
     let message = push.message.map_or_else(|| model.message(), str::to_owned);
-    let commit = commit::make(&target, &parent, &message, &files, &planned)?;
+    let commit = Commit { parent: &parent, message: &message, small, large, outdated };
+    let commit = commit.make(&target, &files)?;
     Ok(Pushed::Commit(target.page("commit", &commit)))
 }
 
