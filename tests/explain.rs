@@ -189,7 +189,7 @@ proptest! {
                     let shown = scale(&name);
                     prop_assert_eq!(shown["value"].as_f64().unwrap(), gradient(list, t), "{}", name);
                     prop_assert_eq!(&shown["set_by"]["model"]["line"], &Value::from(3 + 7 * number + 4));
-                    prop_assert_eq!(find(&name)["t"].as_f64(), Some(t));
+                    prop_assert_eq!(find(&name)["depth"].as_f64(), Some(t));
                     prop_assert_eq!(&find(&name)["slice"], &Value::from(number));
                     prop_assert_eq!(&find(&name)["made_of"][0]["layer"], &Value::from(s.start + i));
                 }

@@ -271,6 +271,18 @@ fn what_cannot_be_extracted_is_refused() {
     let unknown = Extraction { save: vec!["lm_heed".into()], ..how() };
     let told_of = told(world.extract("never", &unknown));
     assert!(told_of.contains("--save-module lm_heed: the base has no such module"), "{told_of}");
+    // A pattern that matches nothing is a slip, whatever else is excluded.
+    for (pattern, hint) in [
+        ("q_porj", "did you mean `q_proj`?"),
+        ("model.layers.0.mlp.up_proj.weigth", "did you mean `model.layers.0.mlp.up_proj.weight`?"),
+        ("crossattn", "names such as model.embed_tokens.weight"),
+    ] {
+        let exclude =
+            [format!("mlp|{pattern}"), pattern.to_owned()].iter().map(|p| Regex::new(p).unwrap()).collect();
+        let told_of = told(world.extract("never", &Extraction { exclude, ..how() }));
+        assert!(told_of.contains(&format!("--exclude {pattern}: matches no tensor")), "{told_of}");
+        assert!(told_of.contains(hint) && told_of.matches("error").count() == 1, "{told_of}");
+    }
     std::fs::create_dir(world.path("full")).unwrap();
     std::fs::write(world.path("full").join("notes.txt"), "mine").unwrap();
     let told_of = told(world.extract("full", &how()));

@@ -239,6 +239,7 @@ fn recipes() {
         ("an unknown method", &set("task_arithmetic", "task_arithmetik")),
         ("no base", &set("base_model: base\n", "")),
         ("no models", &set("models:\n  - model: a\n  - model: b\n", "")),
+        ("modules without a value", &set("models:\n  - model: a\n  - model: b\n", "modules: null\n")),
         ("models and slices", &set("models:", "slices: [1]\nmodels:")),
         ("a misspelt parameter", &set("  weight: 0.5", "  wieght: 0.5")),
         ("a parameter beside the model", &set("- model: a", "- model: a\n    weight: 0.3")),
@@ -252,6 +253,20 @@ fn recipes() {
         ("an unknown dtype", &set("parameters:", "dtype: bfloat61\nparameters:")),
         ("text for a number", &set("0.5", "half")),
         ("not finite", &set("0.5", ".nan")),
+        (
+            "infinite, in a list and in a rule",
+            &set("0.5", "[1, -.inf, .inf]\n  density: [{value: .Inf}]").then("ties"),
+        ),
+        ("a number that only YAML has", &set("0.5", "1e999")),
+        (
+            "infinite layers",
+            &whole(
+                "merge_method: passthrough\nslices:\n  - sources:\n      - {model: a, layer_range: [0, .inf]}\n",
+            ),
+        ),
+        ("a weight beyond float32", &set("0.5", "1e39")),
+        ("amounts beyond float32", &set("0.5", "0.5\n  lambda: [1, -1e300]")),
+        ("weights whose sum is beyond float32", &whole(&linear.replace("0.5", "2e38"))),
         ("density out of range", &set("0.5", "0.5\n  density: 1.5\nmerge_method_: x").then("ties")),
         ("density below zero", &set("0.5", "0.5\n  density: -0.1").then("ties")),
         ("density that keeps nothing", &set("0.5", "0.5\n  density: 0.01").then("ties")),
@@ -329,6 +344,7 @@ fn recipes() {
             }
             w.recipe(&bomb);
         }),
+        ("lists in lists", &whole(&GOOD.replace("0.5", &format!("{}1{}", "[".repeat(70), "]".repeat(70))))),
         ("deep nesting", &|w| w.recipe(&"[".repeat(100_000))),
         ("two megabytes", &|w| w.recipe(&"# x\n".repeat(600_000))),
         ("not text", &|w| std::fs::write(w.path("recipe.yaml"), [0xff, 0xfe, 0, 1]).unwrap()),

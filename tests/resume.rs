@@ -213,6 +213,25 @@ fn another_plan_or_a_changed_input_is_refused_and_nothing_lost() {
 }
 
 #[test]
+fn a_finished_merge_of_another_plan_is_told_and_left_alone() {
+    let mut set = set();
+    let out = set.out("finished");
+    merge(&set.plan(), &out, Existing::Refuse, None).unwrap();
+    let before = files(&out);
+    set.recipe = set.recipe.replace("0.5}", "0.6}");
+    let told = refusal(&set.plan(), &out, Existing::Resume);
+    assert!(
+        told.contains("the finished merge here is of another plan") && told.contains("--overwrite"),
+        "{told}"
+    );
+    assert!(refusal(&set.plan(), &out, Existing::Refuse).contains("not empty"));
+    assert!(files(&out) == before);
+    // A manifest that says nothing is nobody's merge.
+    std::fs::write(out.join(MANIFEST), "{}").unwrap();
+    assert!(refusal(&set.plan(), &out, Existing::Resume).contains("not empty"));
+}
+
+#[test]
 fn a_second_merge_into_the_folder_is_told() {
     let set = set();
     let plan = set.plan();

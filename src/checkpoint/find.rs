@@ -73,8 +73,8 @@ fn is_pickle(name: &str) -> bool {
 }
 
 /// What to do about a model that may be on the Hub, where the Hub is not asked.
-pub const NOT_ELSEWHERE: &str = "if this is a Hugging Face repository, named owner/name: the Hub was not asked \
-                                 (this program was built without it); download it, and name the folder";
+pub const NOT_ELSEWHERE: &str = "if this is a Hugging Face repository, the Hub was not asked for it: the command does so \
+                                 unless it was built without the feature `hub`; or download it, and name the folder";
 
 fn absent(name: &str) -> Problem {
     let parts: Vec<&str> = name.split('/').collect();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::problem::{Error, ExecError, Problem};
+use crate::problem::{Error, ExecError, Problem, Problems};
 
 /// A file of a model that is elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Folder {
     ///
     /// # Errors
     /// If the folder cannot be listed.
-    pub fn names(&self) -> Result<Vec<String>, Problem> {
+    pub fn names(&self) -> Result<Vec<String>, Problems> {
         let mut names: Vec<String> = match self {
             Self::Local(path) => {
                 let entries = std::fs::read_dir(path).map_err(|e| {

@@ -16,8 +16,8 @@ pub(super) const MAX_HEADER: u64 = 100_000_000;
 /// Tensors of which a mismatch is listed one by one.
 const LISTED: usize = 10;
 
-/// What is asked for at first: most headers are shorter.
-const GUESS: u64 = 64 << 10;
+/// Bytes that are asked for at first of a weight file: most headers are shorter.
+pub const HEADER_GUESS: u64 = 64 << 10;
 
 /// Reads the length prefix and the JSON behind it of a file of `len` bytes, with `bytes` giving any of them.
 pub(super) fn read<E: Into<Problems>>(
@@ -31,7 +31,7 @@ pub(super) fn read<E: Into<Problems>>(
     if len < 8 {
         return Err(Problem::error(name, format!("{len} bytes are too few for a safetensors file")).into());
     }
-    let mut header = bytes(0..len.min(GUESS)).map_err(Into::into)?;
+    let mut header = bytes(0..len.min(HEADER_GUESS)).map_err(Into::into)?;
     let length = header.iter().take(8).rev().fold(0u64, |n, b| (n << 8) | u64::from(*b));
     if header.starts_with(b"PK") || header.starts_with(&[0x80]) && length > len {
         return Err(Problem::error(name, "is a pickle or an archive, not a safetensors file")

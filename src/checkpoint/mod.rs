@@ -4,21 +4,21 @@
 //! reading them can fail in one way only, if a file is cut short meanwhile.
 
 mod dtype;
+mod file;
 mod find;
 mod folder;
 mod header;
 mod map;
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::sync::Arc;
 
 pub use dtype::DType;
+pub use file::SafetensorsFile;
 pub use find::NOT_ELSEWHERE;
 pub use folder::{Folder, Identity, Listed, Place, Remote, Unwatched, Watch};
+pub use header::HEADER_GUESS;
 
 use crate::problem::{ExecError, Problem, Problems};
 
@@ -42,21 +42,6 @@ impl TensorInfo {
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
     }
-}
-
-/// One weight file.
-#[derive(Debug)]
-pub struct SafetensorsFile {
-    /// Where it is, or will be.
-    pub path: PathBuf,
-    /// Bytes.
-    pub len: u64,
-    /// Length prefix and JSON.
-    pub header: Vec<u8>,
-    /// When it was last changed; of a file that came from elsewhere, which never changes, always the same.
-    pub modified: SystemTime,
-    place: Place,
-    map: OnceLock<map::Map>,
 }
 
 /// A model.
@@ -100,7 +85,7 @@ impl Checkpoint {
         let mut files = Vec::new();
         let mut tensors = Vec::new();
         for file in &found.files {
-            match open_file(&found.folder, file, files.len()) {
+            match file::open(&found.folder, file, files.len()) {
                 Ok((file, mut listed)) => {
                     files.push(file);
                     tensors.append(&mut listed);
@@ -170,9 +155,9 @@ impl Checkpoint {
 
     /// Brings some bytes of a tensor into memory before they are used.
     pub fn prefetch(&self, tensor: &TensorInfo, bytes: Range<usize>) {
-        if let Some(map) = self.files.get(tensor.file).and_then(|file| file.map.get()) {
+        if let Some(file) = self.files.get(tensor.file) {
             let (start, end) = (tensor.range.start as usize, tensor.range.end as usize);
-            map.prefetch((start + bytes.start).min(end)..(start + bytes.end).min(end));
+            file.prefetch((start + bytes.start).min(end)..(start + bytes.end).min(end));
         }
     }
 
@@ -183,95 +168,6 @@ impl Checkpoint {
     pub fn check_intact(&self, tensor: &TensorInfo) -> Result<(), ExecError> {
         self.files.get(tensor.file).map_or(Ok(()), SafetensorsFile::check_intact)
     }
-}
-
-impl SafetensorsFile {
-    /// All bytes of the file; none if it is not here.
-    pub fn bytes(&self) -> &[u8] {
-        self.map.get().map_or(&[], map::Map::bytes)
-    }
-
-    /// As [`Checkpoint::check_intact`].
-    ///
-    /// # Errors
-    /// [`ExecError::InputShrank`], [`ExecError::Absent`].
-    pub fn check_intact(&self) -> Result<(), ExecError> {
-        match self.map.get() {
-            Some(map) => map.check(),
-            None => Err(ExecError::Absent { path: self.path.clone() }),
-        }
-    }
-
-    /// Whether its bytes can be read.
-    pub fn is_here(&self) -> bool {
-        self.map.get().is_some()
-    }
-
-    /// The file in its folder.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// The SHA-256 that its bytes were found to have when they arrived, if it came from elsewhere.
-    pub fn verified(&self) -> Option<String> {
-        self.place.folder.remote()?.verified(&self.place.name)
-    }
-
-    /// Maps a file that was away when its header was read, and has arrived.
-    ///
-    /// # Errors
-    /// If it is not here, or is not the file whose header was read.
-    pub fn attach(&self) -> Result<(), ExecError> {
-        if self.map.get().is_some() {
-            return Ok(());
-        }
-        let map = map::Map::open(&self.path).map_err(ExecError::io("map", &self.path))?;
-        if map.bytes().len() as u64 != self.len || !map.bytes().starts_with(&self.header) {
-            return Err(ExecError::InputShrank { path: self.path.clone() });
-        }
-        // Whoever was first has mapped the same file.
-        let _ = self.map.set(map);
-        Ok(())
-    }
-}
-
-fn open_file(
-    folder: &Folder,
-    name: &str,
-    position: usize,
-) -> Result<(SafetensorsFile, Vec<TensorInfo>), Problems> {
-    let place = Place { folder: folder.clone(), name: name.to_owned() };
-    let (at, path) = (folder.at(name), place.path());
-    let (header, len, mut modified, map) = match folder.remote().filter(|_| place.is_away()) {
-        Some(remote) => {
-            let listed = remote.files().iter().find(|f| f.name == name);
-            let len = listed.map(|f| f.bytes).unwrap_or_default();
-            (header::read(&at, len, |bytes| remote.range(name, bytes))?, len, UNIX_EPOCH, None)
-        }
-        None => {
-            let unreadable = |e: std::io::Error| Problem::error(&at, format!("cannot read: {e}"));
-            let mut file = File::open(&path).map_err(unreadable)?;
-            let about = file.metadata().map_err(unreadable)?;
-            let header = header::read(&at, about.len(), |bytes| {
-                let mut read = vec![0; (bytes.end - bytes.start) as usize];
-                file.seek(SeekFrom::Start(bytes.start))
-                    .and_then(|_| file.read_exact(&mut read))
-                    .map_err(unreadable)?;
-                Ok::<_, Problem>(read)
-            })?;
-            let map = map::Map::open(&path).map_err(unreadable)?;
-            if map.bytes().len() as u64 != about.len() {
-                return Err(Problem::error(&at, "the file changed while it was being opened").into());
-            }
-            (header, about.len(), about.modified().unwrap_or(UNIX_EPOCH), Some(map))
-        }
-    };
-    if folder.remote().is_some() {
-        modified = UNIX_EPOCH;
-    }
-    let tensors = header::parse(&at, &header[8..], header.len() as u64, len, position)?;
-    let map = map.map_or_else(OnceLock::new, OnceLock::from);
-    Ok((SafetensorsFile { path, len, header, modified, place, map }, tensors))
 }
 
 fn read_config(folder: &Folder, problems: &mut Problems) -> Option<serde_json::Value> {

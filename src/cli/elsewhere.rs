@@ -19,7 +19,7 @@ pub(super) struct Options {
     /// Where files of the Hub are kept [default: where the Python client keeps them]
     #[arg(long, value_name = "DIR")]
     cache: Option<std::path::PathBuf>,
-    /// Files that are fetched at the same time
+    /// Files of the Hub that are asked for at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
 }
@@ -104,7 +104,7 @@ impl Options {
     pub(super) fn library(&self, recipe: Option<&Path>, models: &[AdapterRef]) -> Result<Library, Error> {
         use growmerge::hub::{Hub, Pins};
         let pins = recipe.map(Pins::of).transpose()?.flatten();
-        let hub = Hub::new(self.settings()?, pins);
+        let hub = Hub::new(self.settings()?, pins, self.jobs());
         hub.prepare(models)?;
         Ok(Library::new().with(std::sync::Arc::new(hub)))
     }

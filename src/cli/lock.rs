@@ -24,7 +24,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let contents = Contents::from_file(&args.recipe)?;
     let models = elsewhere::parts_of(&contents);
-    let hub = Hub::new(args.elsewhere.settings()?, None);
+    let hub = Hub::new(args.elsewhere.settings()?, None, args.elsewhere.jobs());
     let pins: Pins = hub.commits(&models)?;
     if pins.iter().next().is_none() {
         let problem = Problem::error(args.recipe.display().to_string(), "names no model of the Hub");

@@ -62,7 +62,7 @@ impl Explanation<'_> {
             "role": role(tensor.located.role),
             "layer": tensor.layer(),
             "slice": tensor.job.lookup.slice,
-            "t": tensor.job.lookup.t,
+            "depth": tensor.job.lookup.t,
             "as_it_is": tensor.job.is_as_it_is(),
             "parameters": parameters(None),
             "made_of": tensor.job.sources().map(model).collect::<Vec<_>>(),

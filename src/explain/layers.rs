@@ -21,7 +21,7 @@ pub(super) struct Run {
     pub(super) first: usize,
     pub(super) last: usize,
     /// Depth of the first and the last.
-    pub(super) t: (f64, f64),
+    pub(super) depth: (f64, f64),
     pub(super) slice: Option<usize>,
     /// For each model the layer that the first is made of.
     pub(super) made_of: BTreeMap<usize, Option<usize>>,
@@ -105,17 +105,17 @@ impl Tower<'_> {
         let mut runs: Vec<Run> = Vec::new();
         for (layer, tensors) in &self.layers {
             let lookup = tensors.first().map(|t| &t.job.lookup);
-            let t = lookup.map_or(0.0, |l| l.t);
+            let depth = lookup.map_or(0.0, |l| l.t);
             let here = Run {
                 first: *layer,
                 last: *layer,
-                t: (t, t),
+                depth: (depth, depth),
                 slice: lookup.and_then(|l| l.slice),
                 made_of: tensors.iter().flat_map(|t| t.made_of.iter().map(|(m, l)| (*m, *l))).collect(),
                 values: groups.iter().map(|g| g.values.get(layer).copied()).collect(),
             };
             match runs.last_mut() {
-                Some(run) if run.goes_on_with(&here) => (run.last, run.t.1) = (here.last, here.t.1),
+                Some(run) if run.goes_on_with(&here) => (run.last, run.depth.1) = (here.last, here.depth.1),
                 _ => runs.push(here),
             }
         }

@@ -105,11 +105,11 @@ impl Explanation<'_> {
             let runs = tower.runs(&[]);
             if runs.iter().any(|r| r.slice.is_some()) {
                 let row = |r: &Run| {
-                    let [layers, t] = lead(r);
-                    vec![layers, t, self.made_of(&r.made_of, r.last - r.first)]
+                    let [layers, depth] = lead(r);
+                    vec![layers, depth, self.made_of(&r.made_of, r.last - r.first)]
                 };
                 let rows = runs.iter().map(row).collect();
-                tables.push((format!("layers{of}"), Table::new(&[">layers", ">t", "made of"], rows)));
+                tables.push((format!("layers{of}"), Table::new(&[">layers", ">depth", "made of"], rows)));
             }
             for columns in varying.chunk_by(|a, b| a.param == b.param) {
                 let groups: Vec<Group> = columns.iter().flat_map(|c| tower.groups(*c)).collect();
@@ -132,7 +132,7 @@ impl Explanation<'_> {
 
     fn by_layer(&self, tower: &Tower<'_>, groups: &[Group]) -> Table {
         let titles = groups.iter().map(|g| format!(">{}", self.group_title(g)));
-        let header = [">layers".to_owned(), ">t".to_owned()].into_iter().chain(titles).collect();
+        let header = [">layers".to_owned(), ">depth".to_owned()].into_iter().chain(titles).collect();
         let row = |run: &Run| {
             let cell = |(group, value): (&Group, &Option<Arg>)| {
                 value.map_or(NONE.to_owned(), |v| self.show(group.column, v))
@@ -196,7 +196,7 @@ impl Explanation<'_> {
             std::iter::once(several(&names)).chain(same[0].1.iter().cloned()).collect()
         };
         let rows = rows.chunk_by(|a, b| a.1 == b.1).map(row).collect();
-        Some(("outside the layers (t = 0)".to_owned(), Table { header, rows }))
+        Some(("outside the layers (depth 0)".to_owned(), Table { header, rows }))
     }
 
     /// Input tensors that nothing is made of.
@@ -227,11 +227,11 @@ impl Explanation<'_> {
 
 /// Numbers and depth of the layers of a run.
 fn lead(run: &Run) -> [String; 2] {
-    let t = match run.t {
+    let depth = match run.depth {
         (a, b) if a == b => words::number(a),
         (a, b) => format!("{} to {}", words::number(a), words::number(b)),
     };
-    [words::range(run.first, run.last), t]
+    [words::range(run.first, run.last), depth]
 }
 
 fn layer_of(tensor: &str) -> Option<usize> {

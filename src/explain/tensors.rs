@@ -14,8 +14,8 @@ impl Explanation<'_> {
     pub fn each(&self, pattern: &str) -> Result<Table, Problems> {
         let mut rows = Vec::new();
         for tensor in self.matching(Some(pattern))? {
-            let t = words::number(tensor.job.lookup.t);
-            let mut head = [tensor.job.name.clone(), t].into_iter();
+            let depth = words::number(tensor.job.lookup.t);
+            let mut head = [tensor.job.name.clone(), depth].into_iter();
             let mut add = |cells: [String; 4]| {
                 let lead = [head.next().unwrap_or_default(), head.next().unwrap_or_default()];
                 rows.push(lead.into_iter().chain(cells).collect());
@@ -35,7 +35,7 @@ impl Explanation<'_> {
                 }
             }
         }
-        Ok(Table::new(&["tensor", ">t", "parameter", "for", ">value", "set by"], rows))
+        Ok(Table::new(&["tensor", ">depth", "parameter", "for", ">value", "set by"], rows))
     }
 
     /// A model, and the layer it gives where that is another than the tensor's own.

@@ -49,7 +49,7 @@ impl Download<'_> {
         let key = cache::key(identity);
         if !self.is_whole(key) {
             let lock = self.cache.lock(key)?;
-            self.wait_for(&lock, &key)?;
+            self.wait_for(&lock, key)?;
             // Another process may have been quicker.
             if !self.is_whole(key) {
                 self.fetch(&about, identity)?;

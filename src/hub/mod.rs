@@ -10,6 +10,7 @@ mod digest;
 mod download;
 mod fetch;
 mod name;
+mod parallel;
 mod pins;
 mod push;
 mod repo;
@@ -37,19 +38,20 @@ use crate::plan::Repositories;
 use crate::problem::{Error, Problem, Problems};
 use crate::recipe::AdapterRef;
 use cache::Cache;
+use parallel::{all_of, at_once};
 use repo::Repo;
 use trouble::{About, Kind, is_commit};
 use web::Web;
 
 /// The branch that a name without a revision means.
 const MAIN: &str = "main";
-/// Repositories that are looked at at the same time.
-const AT_ONCE: usize = 8;
 
 /// Models by name.
 pub struct Hub {
     settings: Settings,
     pins: Option<Pins>,
+    /// Repositories that are asked for at the same time, and files of each.
+    at_once: usize,
     /// Made when it is first needed: recipes of local folders need none.
     web: OnceLock<Arc<Web>>,
     found: Mutex<BTreeMap<AdapterRef, Arc<Repo>>>,
@@ -62,9 +64,10 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// Opens no connection yet. With pins, only models that have one are found, each at its commit.
-    pub fn new(settings: Settings, pins: Option<Pins>) -> Self {
-        Self { settings, pins, web: OnceLock::new(), found: Mutex::default() }
+    /// Opens no connection yet. With pins, only models that have one are found, each at its commit. `at_once` is how much is
+    /// asked for at the same time.
+    pub fn new(settings: Settings, pins: Option<Pins>, at_once: usize) -> Self {
+        Self { settings, pins, at_once, web: OnceLock::new(), found: Mutex::default() }
     }
 
     /// Finds some models, several at a time, with all that a plan asks of them: what they hold, configurations,
@@ -77,11 +80,16 @@ impl Hub {
         wanted.sort();
         wanted.dedup();
         wanted.retain(|m| is_elsewhere(m));
-        let prepared = at_once(&wanted, |model| match self.repo(model)? {
-            Some(repo) => warm(&*repo),
-            None => Ok(()),
+        let found = at_once(&wanted, self.at_once, |model| {
+            let repo = self.repo(model)?;
+            repo.iter().try_for_each(|repo| repo.bring_settings())?;
+            Ok(repo)
         });
-        all_of(prepared)
+        let repos: Vec<Arc<Repo>> = all_of(found)?.into_iter().flatten().collect();
+        let heads: Vec<(&Repo, &str)> =
+            repos.iter().flat_map(|repo| repo.weights().map(|file| (&**repo, file))).collect();
+        all_of(at_once(&heads, self.at_once, |(repo, file)| repo.look_at(file)))?;
+        Ok(())
     }
 
     /// The commits that models are now; those that are no repositories are passed over.
@@ -92,13 +100,11 @@ impl Hub {
         let mut wanted: Vec<&AdapterRef> = models.iter().filter(|m| is_elsewhere(m)).collect();
         wanted.sort();
         wanted.dedup();
-        let found = at_once(&wanted, |model| self.repo(model));
+        let found = all_of(at_once(&wanted, self.at_once, |model| self.repo(model)))?;
         let mut pins = Pins::default();
-        let found = found.into_iter().zip(&wanted).map(|(repo, model)| {
-            repo?.iter().for_each(|repo| pins.add(model, repo.commit()));
-            Ok(())
-        });
-        all_of(found.collect())?;
+        for (model, repo) in wanted.iter().zip(found) {
+            repo.iter().for_each(|repo| pins.add(model, repo.commit()));
+        }
         Ok(pins)
     }
 
@@ -174,71 +180,4 @@ impl Repositories for Hub {
 /// Whether a name is that of a repository, and of nothing on disk.
 fn is_elsewhere(model: &AdapterRef) -> bool {
     !Path::new(&model.path).exists() && RepoName::parse(&model.path).is_some()
-}
-
-/// Brings what a plan will ask for. Weight files that nothing can be read from are left to it to refuse.
-fn warm(repo: &dyn Remote) -> Result<(), Error> {
-    const GUESS: u64 = 64 << 10;
-    const LONGEST_CARD: u64 = 256 << 10;
-    let named = |name: &str| repo.files().iter().any(|f| f.name == name);
-    for name in ["config.json", "model.safetensors.index.json", "adapter_config.json"] {
-        if named(name) {
-            repo.bring(name, &crate::checkpoint::Unwatched)?;
-        }
-    }
-    // A card says licence and languages; a merge can do without.
-    if repo.files().iter().any(|f| f.name == "README.md" && f.bytes <= LONGEST_CARD)
-        && let Err(error) = repo.bring("README.md", &crate::checkpoint::Unwatched)
-    {
-        tracing::info!("{error}");
-    }
-    let weights: Vec<&str> = match named("model.safetensors") {
-        true => vec!["model.safetensors"],
-        false => {
-            repo.files().iter().map(|f| f.name.as_str()).filter(|n| n.ends_with(".safetensors")).collect()
-        }
-    };
-    let heads = at_once(&weights, |name| match repo.is_here(name) {
-        true => Ok(()),
-        false => repo.range(name, 0..GUESS).map(|_| ()),
-    });
-    all_of(heads)
-}
-
-/// Does something with each of a list, some at the same time; answers in their order.
-fn at_once<T: Sync, R: Send>(list: &[T], each: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((i, item)) = {
-            let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            list.get(i).map(|item| (i, item))
-        } {
-            done.push((i, each(item)));
-        }
-        done
-    };
-    let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..list.len().min(AT_ONCE)).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
-    });
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
-/// Everything that the user can mend; without that, the first that the machine did.
-fn all_of(results: Vec<Result<(), Error>>) -> Result<(), Error> {
-    let (mut problems, mut machine) = (Problems::new(), None);
-    for result in results {
-        match result {
-            Ok(()) => {}
-            Err(Error::Input(found)) => problems.extend(found),
-            Err(error @ Error::Exec(_)) => machine = machine.or(Some(error)),
-        }
-    }
-    match machine {
-        _ if problems.has_errors() => Err(problems.into()),
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
 }

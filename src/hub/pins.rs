@@ -53,12 +53,13 @@ impl Pins {
     ///
     /// # Errors
     /// If it is not locked.
-    pub(super) fn commit(&self, model: &AdapterRef) -> Result<&str, Problem> {
+    pub(super) fn commit(&self, model: &AdapterRef) -> Result<&str, Problems> {
         let found = self.models.get(&model.to_string()).map(String::as_str);
         found.ok_or_else(|| {
             let what = format!("is not in {}", self.file.display());
             Problem::error(model.to_string(), what)
                 .hint("run `growmerge lock` on the recipe again, or remove that file")
+                .into()
         })
     }
 

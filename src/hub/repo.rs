@@ -11,8 +11,11 @@ use super::name::RepoName;
 use super::retry;
 use super::trouble::{About, Kind};
 use super::web::Web;
-use crate::checkpoint::{Identity, Listed, Remote, Watch};
+use crate::checkpoint::{HEADER_GUESS, Identity, Listed, Remote, Unwatched, Watch};
 use crate::problem::{Error, Problem};
+
+/// A longer card is not read.
+const LONGEST_CARD: u64 = 256 << 10;
 
 /// A repository at one commit.
 pub(super) struct Repo {
@@ -54,6 +57,38 @@ impl Repo {
         };
         let snapshot = cache.snapshot(&commit);
         Ok(Self { web, cache, repo, commit, snapshot, files })
+    }
+
+    /// Brings the small files that every plan reads.
+    pub(super) fn bring_settings(&self) -> Result<(), Error> {
+        let wanted = ["config.json", "model.safetensors.index.json", "adapter_config.json"];
+        let there = wanted.into_iter().filter(|name| self.files.iter().any(|f| f.name == *name));
+        there.into_iter().try_for_each(|name| self.bring(name, &Unwatched))?;
+        // The card says licence and languages, for the card of what is merged; a merge can do without.
+        let card = self.files.iter().find(|f| f.name == "README.md" && f.bytes <= LONGEST_CARD);
+        if let Some(Err(error)) = card.map(|card| self.bring(&card.name, &Unwatched)) {
+            tracing::info!("{error}");
+        }
+        Ok(())
+    }
+
+    /// Weight files, as a plan chooses them.
+    pub(super) fn weights(&self) -> impl Iterator<Item = &str> {
+        let single = self.files.iter().any(|f| f.name == "model.safetensors");
+        let names = self.files.iter().map(|f| f.name.as_str());
+        names.filter(
+            move |name| {
+                if single { *name == "model.safetensors" } else { name.ends_with(".safetensors") }
+            },
+        )
+    }
+
+    /// Reads as much of the beginning of a file as a plan will want first, unless all of it is here.
+    pub(super) fn look_at(&self, file: &str) -> Result<(), Error> {
+        match self.is_here(file) {
+            true => Ok(()),
+            false => self.range(file, 0..HEADER_GUESS).map(drop),
+        }
     }
 
     fn file(&self, name: &str) -> Result<&Listed, Error> {

@@ -56,7 +56,7 @@ impl Settings {
         let endpoint = vars.get("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.to_owned());
         let endpoint =
             endpoint_of(&endpoint).map_err(|why| problems.push(Problem::error("HF_ENDPOINT", why)));
-        let token = vars.token().map_err(|problem| problems.push(problem));
+        let token = vars.token().map_err(|found| problems.extend(found));
         let offline = vars.get("HF_HUB_OFFLINE").or_else(|| vars.get("TRANSFORMERS_OFFLINE"));
         let network = if is_true(offline) { Network::Offline } else { Network::Online };
         match (endpoint, token) {
@@ -78,7 +78,7 @@ impl Settings {
     ///
     /// # Errors
     /// If it is no address of one.
-    pub fn with_endpoint(self, endpoint: &str) -> Result<Self, Problem> {
+    pub fn with_endpoint(self, endpoint: &str) -> Result<Self, Problems> {
         let endpoint = endpoint_of(endpoint).map_err(|why| Problem::error("endpoint", why))?;
         Ok(Self { endpoint, ..self })
     }
@@ -183,7 +183,7 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
         named().unwrap_or_else(|| self.home().join("hub"))
     }
 
-    fn token(&self) -> Result<Option<Token>, Problem> {
+    fn token(&self) -> Result<Option<Token>, Problems> {
         if is_true(self.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
             return Ok(None);
         }
@@ -196,13 +196,13 @@ impl<F: Fn(&str) -> Option<String>> Vars<F> {
         let path = self.path("HF_TOKEN_PATH").unwrap_or_else(|| self.home().join("token"));
         let at = path.display().to_string();
         match std::fs::read_to_string(&path) {
-            Ok(text) => Token::parse(&text).map_err(|why| Problem::error(at, why)),
+            Ok(text) => Token::parse(&text).map_err(|why| Problem::error(at, why).into()),
             Err(e)
                 if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
             {
                 Ok(None)
             }
-            Err(e) => Err(Problem::error(at, format!("the token in it cannot be read: {e}"))),
+            Err(e) => Err(Problem::error(at, format!("the token in it cannot be read: {e}")).into()),
         }
     }
 }

@@ -37,7 +37,7 @@ impl About {
 
     /// What went wrong with it.
     pub(super) fn trouble(&self, kind: Kind) -> Trouble {
-        Trouble { about: self.clone(), kind }
+        Trouble { about: Box::new(self.clone()), kind }
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn is_commit(revision: &str) -> bool {
 /// What went wrong, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trouble {
-    pub(super) about: About,
+    pub(super) about: Box<About>,
     pub(super) kind: Kind,
 }
 

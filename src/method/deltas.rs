@@ -82,9 +82,15 @@ struct Deltas {
     lambda: f32,
 }
 
-/// The weight of every input, in f32 as the arithmetic uses it.
+/// The weight of every input, in f32 as the arithmetic uses it; refused where their sum could be beyond it.
 pub(super) fn weights(setup: &Setup<'_>) -> Result<Vec<f32>, Invalid> {
-    setup.models.iter().map(|m| Ok(m.number(&WEIGHT)? as f32)).collect()
+    let weights: Vec<f64> = setup.models.iter().map(|m| m.number(&WEIGHT)).collect::<Result<_, _>>()?;
+    let size: f64 = weights.iter().map(|w| w.abs()).sum();
+    if !(size as f32).is_finite() {
+        let what = format!("the weights add up to {size:e}, beyond float32, which ends at {:e}", f32::MAX);
+        return Err(Invalid::new(what).hint("take smaller weights"));
+    }
+    Ok(weights.into_iter().map(|w| w as f32).collect())
 }
 
 /// Builds the operator of a method from its row of the table.

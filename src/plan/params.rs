@@ -113,6 +113,10 @@ fn written(setting: &Setting) -> Vec<&Value> {
 /// A written value as the parameter understands it.
 fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
+        (Kind::Number | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => Err(format!(
+            "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
+            f32::MAX
+        )),
         (Kind::Number, Value::Number(x)) => Ok(Arg::Number(*x)),
         (Kind::Fraction, Value::Number(x)) if (0.0..=1.0).contains(x) => Ok(Arg::Number(*x)),
         (Kind::Amount, Value::Number(x)) if *x >= 0.0 => Ok(Arg::Number(*x)),

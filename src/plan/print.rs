@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::{Change, Input, Job, Plan, Stage, ToFetch, Work};
+use crate::checkpoint::Checkpoint;
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
@@ -36,12 +37,14 @@ impl Plan {
         for (i, input) in self.inputs.iter().enumerate() {
             let role = if self.base == Some(i) { "  (base)" } else { "" };
             let donor = if self.donor == i { "  (gives config and tokenizer)" } else { "" };
-            let (tensors, bytes) = stored(input);
+            let Stored { tensors, bytes, of_adapters } = stored(input);
+            let more =
+                if of_adapters > 0 { format!(" (+ {of_adapters} of adapters)") } else { String::new() };
             let made = input.stage().map(made).unwrap_or_default();
             let changes: String = input.changes().into_iter().map(changed).collect();
             let _ = writeln!(
                 text,
-                "  {}  {tensors} tensors, {:.1} MB{made}{changes}{role}{donor}",
+                "  {}  {tensors} tensors{more}, {:.1} MB{made}{changes}{role}{donor}",
                 input.name(),
                 bytes as f64 / 1e6,
             );
@@ -135,13 +138,16 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(i, input)| {
-                let (tensors, bytes) = stored(input);
+                let Stored { tensors, bytes, of_adapters } = stored(input);
                 let mut model = json!({
                     "model": input.name(), "base": self.base == Some(i), "donor": self.donor == i,
                     "tensors": tensors, "bytes": bytes,
                 });
                 if let Some(stage) = input.stage() {
                     model["made_by"] = json!({ "method": stage.plan.method.name, "plan": stage.plan.digest });
+                }
+                if of_adapters > 0 {
+                    model["adapter_tensors"] = json!(of_adapters);
                 }
                 if let Some(grow) = input.grow() {
                     model["grow"] = json!(grow);
@@ -168,14 +174,26 @@ impl Plan {
     }
 }
 
-/// How many tensors a model has, and their bytes: stored ones, or those that a stage makes.
-fn stored(input: &Input) -> (usize, u64) {
+/// What there is of a model before it is changed.
+struct Stored {
+    /// Stored ones, or those that a stage makes.
+    tensors: usize,
+    /// What is read: of weight files, those of adapters among them.
+    bytes: u64,
+    of_adapters: usize,
+}
+
+fn stored(input: &Input) -> Stored {
+    let count = |of: Vec<&Checkpoint>| of.iter().map(|c| c.tensors().len()).sum::<usize>();
+    let (all, own) = (count(input.checkpoints()), count(input.own_checkpoints()));
+    let files = input.files().map(|f| f.len).sum::<u64>();
+    let of_adapters = all - own;
     match input.stage() {
-        Some(stage) => (stage.plan.jobs.len(), stage.plan.output_bytes()),
-        None => {
-            let tensors = input.checkpoints().iter().map(|c| c.tensors().len()).sum();
-            (tensors, input.files().map(|f| f.len).sum())
+        Some(stage) => {
+            let tensors = stage.plan.jobs.len();
+            Stored { tensors, bytes: stage.plan.output_bytes() + files, of_adapters }
         }
+        None => Stored { tensors: own, bytes: files, of_adapters },
     }
 }
 

@@ -143,7 +143,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Node>, Problems> {
     }
     let (mut nodes, mut problems) = (Vec::new(), Problems::new());
     for document in &documents {
-        match serde_yaml::from_str::<Node>(&document.text) {
+        match serde_yaml::from_str_with_options::<Node>(&document.text, options()) {
             Ok(mut node) => {
                 node.move_down(document.lines.start);
                 nodes.push(node);
@@ -152,6 +152,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Node>, Problems> {
         }
     }
     if problems.has_errors() { Err(problems) } else { Ok(nodes) }
+}
+
+/// Infinity and NaN are left to the readers of values, who know what is wanted in their place.
+fn options() -> serde_yaml::Options {
+    let non_finite = serde_yaml::NonFiniteFloatPolicy::PassThrough;
+    serde_yaml::options! { non_finite_float_policy: non_finite }
 }
 
 fn invalid(file: &str, text: &str, above: usize, error: &serde_yaml::Error) -> Problem {
@@ -164,6 +170,9 @@ fn invalid(file: &str, text: &str, above: usize, error: &serde_yaml::Error) -> P
     // Advice for programmers who use the crate.
     let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
     let message = match message {
+        m if m.starts_with("budget breached: Depth") || m.starts_with("recursion limit") => {
+            "lists and mappings are too deep in each other"
+        }
         m if m.starts_with("budget breached") => "too large, or too large once its aliases are followed",
         m => m.strip_suffix(" rejected by the configured policy").unwrap_or(m),
     };

@@ -8,6 +8,9 @@ use super::reader::{Entries, Reader, join, number};
 use super::{Assembly, DTypeName, InputSlice, Located, ModelEntry, ModelRef, NonFinite, OutputSlice, Recipe};
 use crate::problem::Problems;
 
+/// Keys that say what the output is put together from; one of them is given.
+const ASSEMBLIES: [&str; 3] = ["models", "slices", "modules"];
+
 impl Reader<'_> {
     pub(super) fn recipe(&mut self, root: &Node, method: &mut Option<Located<String>>) -> Option<Recipe> {
         let entries = self.mapping(root, "", Level::Recipe)?;
@@ -46,12 +49,15 @@ impl Reader<'_> {
     }
 
     fn assembly(&mut self, entries: &Entries<'_>) -> Option<Assembly> {
-        let forms = ["models", "slices", "modules"].into_iter().filter_map(|k| Some((k, entries.given(k)?)));
+        let forms = ASSEMBLIES.into_iter().filter_map(|k| Some((k, entries.given(k)?)));
         match forms.collect::<Vec<_>>()[..] {
             [(form, node)] => self.form(form, node, form),
             [] => {
-                let problem = self.missing("models").problem("neither `models` nor `slices` is given");
-                self.problems.push(problem);
+                let what = "none of `models`, `slices` and `modules` is given";
+                match ASSEMBLIES.into_iter().find_map(|form| Some((form, entries.written(form)?))) {
+                    Some((form, node)) => self.hinted(form, node, what, "there is nothing under this key"),
+                    None => self.problems.push(self.missing("models").problem(what)),
+                }
                 None
             }
             [(one, node), (other, _), ..] => {

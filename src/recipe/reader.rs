@@ -22,13 +22,14 @@ pub(super) struct Reader<'a> {
 pub(super) struct Entries<'n>(Vec<(&'n str, &'n Node)>);
 
 impl<'n> Entries<'n> {
-    fn get(&self, key: &str) -> Option<&'n Node> {
+    /// What is written under a key, `null` too.
+    pub(super) fn written(&self, key: &str) -> Option<&'n Node> {
         self.0.iter().find(|(k, _)| *k == key).map(|(_, n)| *n)
     }
 
     /// The same, but `key: null` counts as not given.
     pub(super) fn given(&self, key: &str) -> Option<&'n Node> {
-        self.get(key).filter(|n| !matches!(n.yaml, Yaml::Null))
+        self.written(key).filter(|n| !matches!(n.yaml, Yaml::Null))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::folder::Of;
 use super::journal::{Entry, Journal};
 use super::manifest::{Manifest, OutputFile};
 use super::shards::Shards;
@@ -55,6 +56,12 @@ pub enum Opened<'p> {
     Complete,
 }
 
+/// Nothing to continue: what is in the folder was made by another plan.
+fn of_another(folder: &Path, state: &str) -> Problem {
+    Problem::error(folder.display().to_string(), format!("the {state} merge here is of another plan"))
+        .hint("recipe, inputs, seed or options have changed since; choose another folder, or --overwrite starts anew")
+}
+
 /// An output folder that is being filled, locked against other merges.
 #[derive(Debug)]
 pub struct Draft<'p> {
@@ -77,9 +84,15 @@ impl<'p> Draft<'p> {
         std::fs::create_dir_all(folder).map_err(ExecError::io("create", folder))?;
         let names = folder::list(folder)?;
         let has = |name: &str| names.iter().any(|n| n == name);
-        if existing == Existing::Resume && has(MANIFEST) && !has(JOURNAL) && folder::is_of(plan, folder) {
-            folder::refuse_stale(plan, folder)?;
-            return Ok(Opened::Complete);
+        if existing == Existing::Resume && has(MANIFEST) && !has(JOURNAL) {
+            match folder::finished(plan, folder) {
+                Some(Of::ThisPlan) => {
+                    folder::refuse_stale(plan, folder)?;
+                    return Ok(Opened::Complete);
+                }
+                Some(Of::Another) => return Err(of_another(folder, "finished").into()),
+                None => {}
+            }
         }
         if !names.is_empty() && !has(JOURNAL) && existing != Existing::Overwrite {
             let example = names.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -100,14 +113,7 @@ impl<'p> Draft<'p> {
             }
             _ if begun.is_none() => entries.clear(),
             Existing::Resume if ours => {}
-            Existing::Resume => {
-                return Err(Problem::error(
-                    folder.display().to_string(),
-                    "the unfinished merge here is of another plan",
-                )
-                .hint("recipe, inputs, seed or options have changed since; --overwrite starts anew")
-                .into());
-            }
+            Existing::Resume => return Err(of_another(folder, "unfinished").into()),
             Existing::Refuse => {
                 return Err(Problem::error(folder.display().to_string(), "an unfinished merge is here")
                     .hint("--resume continues it, --overwrite starts anew")

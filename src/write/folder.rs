@@ -38,11 +38,22 @@ pub(super) fn list(folder: &Path) -> Result<Vec<String>, ExecError> {
     Ok(names)
 }
 
-/// Whether the folder's manifest is of this plan, and of the models that it names: checkpoints of one
-/// architecture have the same headers, so a digest does not tell them apart.
-pub(super) fn is_of(plan: &Plan, folder: &Path) -> bool {
-    let bytes = std::fs::read(folder.join(MANIFEST)).unwrap_or_default();
-    let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return false };
+/// Whose a finished merge is; `None` if the folder has no manifest that can be read.
+pub(super) fn finished(plan: &Plan, folder: &Path) -> Option<Of> {
+    let manifest = serde_json::from_slice(&std::fs::read(folder.join(MANIFEST)).ok()?).ok()?;
+    Some(if is_of(plan, &manifest) { Of::ThisPlan } else { Of::Another })
+}
+
+/// The plan that a finished merge is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    ThisPlan,
+    Another,
+}
+
+/// Whether a manifest is of this plan, and of the models that it names: checkpoints of one architecture have
+/// the same headers, so a digest does not tell them apart.
+fn is_of(plan: &Plan, manifest: &Manifest) -> bool {
     let recorded = manifest.inputs.iter().filter(|i| i.read_by.is_none()).map(|i| i.model.as_str());
     manifest.plan == plan.digest && recorded.eq(plan.inputs.iter().map(|i| i.name()))
 }

@@ -22,7 +22,7 @@ pub use draft::{Draft, Existing, Opened, Sync};
 pub use manifest::{
     InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
 };
-pub use verify::{Finding, Report, verify};
+pub use verify::{Finding, Report, members, verify};
 
 /// The manifest's name in an output folder.
 pub const MANIFEST: &str = "growmerge.json";

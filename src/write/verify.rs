@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -102,6 +102,19 @@ pub fn verify(folder: &Path) -> Result<Report, Error> {
         checks.push((format!("input {}", input.model), check_input(input, &manifest)));
     }
     Ok(Report { checks })
+}
+
+/// Folders below one that is no merge itself in which merges are, finished or not, as of a grid; by name.
+pub fn members(folder: &Path) -> Vec<PathBuf> {
+    let holds = |folder: &Path| [MANIFEST, JOURNAL].iter().any(|name| folder.join(name).exists());
+    if holds(folder) {
+        return Vec::new();
+    }
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut found: Vec<PathBuf> =
+        entries.filter_map(|e| Some(e.ok()?.path())).filter(|path| holds(path)).collect();
+    found.sort();
+    found
 }
 
 fn compare(recorded: &str, found: &str) -> Finding {

@@ -194,7 +194,7 @@ fn the_token_goes_to_the_hub_alone() {
     let told = bring(&world.client(), REPO, FILE).unwrap_err().to_string();
     assert!(told.contains("private"), "{told}");
     let with = |token: &str| {
-        growmerge::hub::Hub::new(world.settings().with_token(Token::parse(token).unwrap()), None)
+        growmerge::hub::Hub::new(world.settings().with_token(Token::parse(token).unwrap()), None, 4)
     };
     let told = bring(&with("hf_wrong"), REPO, FILE).unwrap_err().to_string();
     assert!(!told.contains("hf_wrong"), "{told}");
@@ -239,7 +239,7 @@ fn names_do_not_lead_out_of_the_cache() {
 #[test]
 fn offline_the_cache_is_all_there_is() {
     let (world, bytes) = world();
-    let offline = || growmerge::hub::Hub::new(world.settings().with_network(Network::Offline), None);
+    let offline = || growmerge::hub::Hub::new(world.settings().with_network(Network::Offline), None, 4);
     let error = find(&offline(), REPO).unwrap_err();
     assert!(error.exit_code() == 2 && error.to_string().contains("growmerge fetch own/model"), "{error}");
     bring(&world.client(), REPO, FILE).unwrap();
@@ -266,7 +266,7 @@ fn a_hub_that_cannot_be_reached_leaves_what_the_cache_has() {
         _ => None,
     };
     let settings = growmerge::hub::Settings::from_vars(var).unwrap().with_policy(quick(2));
-    let hub = growmerge::hub::Hub::new(settings, None);
+    let hub = growmerge::hub::Hub::new(settings, None, 4);
     assert_eq!(std::fs::read(bring(&hub, REPO, FILE).unwrap()).unwrap(), bytes);
     assert_eq!(find(&hub, "own/other").unwrap_err().exit_code(), 2);
 }

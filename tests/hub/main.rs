@@ -5,10 +5,13 @@ mod commands;
 mod downloads;
 mod loopback;
 mod paper;
+mod plain;
 mod planning;
 mod push;
 mod python;
 mod server;
+mod server_faults;
+mod server_writes;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -254,7 +254,7 @@ fn a_recipe_means_what_it_was_locked_to() {
     let pinned = plan(&world, &remote());
     // The branch moves to another language.
     world.upload("own/et", &quickstart("sv"));
-    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap());
+    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap(), 4);
     let locked = plan_with(hub, &remote()).unwrap();
     assert_eq!(locked.digest, pinned.digest);
     let commit = |plan: &Plan| et(plan).remote().unwrap().commit().to_owned();
@@ -263,12 +263,12 @@ fn a_recipe_means_what_it_was_locked_to() {
     // A revision in the recipe goes to its own commit, and what is not locked is told.
     let text = remote().replace("own/et,", &format!("own/et@{},", commit(&pinned)));
     assert_eq!(commit(&plan(&world, &text)), commit(&pinned));
-    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap());
+    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap(), 4);
     let told = plan_with(hub, &text).unwrap_err().to_string();
     assert!(told.contains("is not in") && told.contains("growmerge lock"), "{told}");
     // Locked to commits that are known, a plan asks for nothing at all.
     world.hub.forget();
-    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap());
+    let hub = Hub::new(world.settings(), Pins::of(&recipe).unwrap(), 4);
     plan_with(hub, &remote()).unwrap();
     assert!(world.hub.requests().is_empty());
 }

@@ -55,7 +55,7 @@ impl World {
     }
 
     pub fn client(&self) -> Hub {
-        Hub::new(self.settings(), None)
+        Hub::new(self.settings(), None, 4)
     }
 
     /// The command, with an environment that knows this Hub only.
@@ -94,7 +94,9 @@ impl World {
     /// Requests for the bytes of a file, with their ranges: those that reach where it is kept.
     pub fn reads(&self, file: &str) -> Vec<Option<String>> {
         let all = self.hub.requests();
-        let of = |port| all.iter().filter(move |r| r.port == port && r.method == "GET" && r.status < 300);
+        let of = |port| {
+            all.iter().filter(move |r| r.port == port && r.method == "GET" && (200..300).contains(&r.status))
+        };
         let names = |r: &&crate::loopback::Seen| r.path.ends_with(file) || r.query.contains(file);
         let cdn: Vec<_> = of(Port::Cdn).filter(names).map(|r| r.range.clone()).collect();
         match cdn.is_empty() {

@@ -3,7 +3,7 @@
 use super::{Embeddings, Extracted, Extraction, Missed};
 use crate::arch::{Family, Role};
 use crate::checkpoint::{Checkpoint, TensorInfo};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, nearest};
 
 /// How a tensor is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,11 @@ pub(super) fn choose<'a>(
             .missed
             .push(Missed { tensor: tensor.name.clone(), why: "the model has no such tensor".into() });
     }
+    let all = || model.tensors().iter().chain(base.tensors());
+    for pattern in how.exclude.iter().filter(|p| !all().any(|t| p.is_match(&t.name))) {
+        let what = format!("--exclude {pattern}: matches no tensor of the model");
+        problems.push(Problem::error(model.name(), what).hint(like(pattern.as_str(), model)));
+    }
     for name in saves {
         let what = format!("--save-module {name}: the base has no such module");
         problems.push(
@@ -119,6 +124,15 @@ pub(super) fn choose<'a>(
         problems.push(Problem::error(model.name(), what));
     }
     if problems.has_errors() { Err(problems) } else { Ok((chosen, report)) }
+}
+
+/// What a pattern that matches nothing may have meant: a tensor, or a word of the names.
+fn like(pattern: &str, model: &Checkpoint) -> String {
+    let names = || model.tensors().iter().map(|t| t.name.as_str());
+    match nearest(pattern, names().flat_map(|name| std::iter::once(name).chain(name.split('.')))) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("a regular expression for names such as {}", names().next().unwrap_or_default()),
+    }
 }
 
 /// Whether a tensor is in a module that is meant by a name: its whole path, or what follows a dot of it.

@@ -12,12 +12,12 @@ mod part;
 mod store;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 
 use super::api::{State, Visibility};
+use super::parallel::at_once;
 use super::settings::Settings;
 use super::trouble::{About, Kind, is_commit};
 use super::web::Web;
@@ -158,42 +158,22 @@ impl Target<'_> {
     }
 }
 
-/// Does something with each, several at once, in any order; results are in the order of `items`. After a failure
-/// no other one is begun.
+/// Does something with each, several at once; results are in the order of `items`. After a failure no other one is
+/// begun.
 fn each<T: Sync, R: Send, E: Send>(
     jobs: usize,
     items: &[T],
     once: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
-    let failed: Mutex<Option<E>> = Mutex::new(None);
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return };
-            match once(item) {
-                Ok(result) => done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result)),
-                Err(e) => {
-                    next.store(items.len(), Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
-                }
-            }
+    let failed = AtomicBool::new(false);
+    let unless_failed = |item: &T| {
+        let done = (!failed.load(Ordering::Relaxed)).then(|| once(item));
+        if matches!(done, Some(Err(_))) {
+            failed.store(true, Ordering::Relaxed);
         }
+        done
     };
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, items.len().max(1)) {
-            scope.spawn(work);
-        }
-    });
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(e) => Err(e),
-        None => {
-            let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-            done.sort_by_key(|(at, _)| *at);
-            Ok(done.into_iter().map(|(_, result)| result).collect())
-        }
-    }
+    at_once(items, jobs, unless_failed).into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -204,7 +184,7 @@ mod tests {
     fn each_keeps_order_and_stops_at_a_failure() {
         let items: Vec<usize> = (0..100).collect();
         assert_eq!(each(7, &items, |n| Ok::<_, ()>(n * n)), Ok(items.iter().map(|n| n * n).collect()));
-        let begun = AtomicUsize::new(0);
+        let begun = std::sync::atomic::AtomicUsize::new(0);
         let ended = each(1, &items, |n| {
             begun.fetch_add(1, Ordering::Relaxed);
             if *n == 3 { Err("three") } else { Ok(()) }

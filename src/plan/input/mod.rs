@@ -173,6 +173,14 @@ impl Input {
         }
     }
 
+    /// The stored checkpoints of the model itself, without those of adapters.
+    pub fn own_checkpoints(&self) -> Vec<&Checkpoint> {
+        match self {
+            Self::Seen(seen) => seen.under.own_checkpoints(),
+            _ => self.checkpoints(),
+        }
+    }
+
     /// Weight files of [`Input::checkpoints`].
     pub fn files(&self) -> impl Iterator<Item = &SafetensorsFile> {
         self.checkpoints().into_iter().flat_map(Checkpoint::files)

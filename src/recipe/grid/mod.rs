@@ -314,10 +314,20 @@ impl Cells {
     /// Whether a combination has all of these values.
     fn are_of(&self, combination: &Combination, axes: &[Axis]) -> bool {
         self.on.iter().all(|(at, node)| {
-            let is = &combination.choices[*at].text;
-            match &node.yaml {
+            let choice = &combination.choices[*at];
+            let is = &choice.text;
+            match (&axes[*at].values, &node.yaml, &choice.node.yaml) {
+                // In any order.
+                (axes::Values::Subsets { .. }, Yaml::List(wanted), Yaml::List(members)) => {
+                    let sorted = |list: &[Node]| {
+                        let mut texts: Vec<_> = list.iter().map(axes::text).collect();
+                        texts.sort();
+                        texts
+                    };
+                    sorted(wanted) == sorted(members)
+                }
                 // Any of them.
-                Yaml::List(any) if !axes[*at].is_of_lists() => {
+                (_, Yaml::List(any), _) if !axes[*at].is_of_lists() => {
                     any.iter().any(|n| axes::text(n).as_ref() == Some(is))
                 }
                 _ => axes::text(node).as_ref() == Some(is),

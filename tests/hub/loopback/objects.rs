@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
 /// Bytes in memory, or a file that others may have made.
@@ -65,14 +66,14 @@ impl Content {
         digest(self.open()?, io::sink())
     }
 
-    /// Sends a run of bytes and adds to `sent`. Between a file and a socket, `io::copy` is `sendfile`.
+    /// Sends a run of bytes and adds to `sent`.
     pub fn pour(&self, mut stream: &TcpStream, first: u64, length: u64, sent: &mut u64) -> io::Result<()> {
-        const BLOCK: u64 = 1 << 20;
+        const BLOCK: usize = 256 << 10;
         match self {
             Self::Bytes(bytes) => {
                 let first = usize::try_from(first).unwrap();
                 let run = &bytes[first..first + usize::try_from(length).unwrap()];
-                for block in run.chunks(usize::try_from(BLOCK).unwrap()) {
+                for block in run.chunks(BLOCK) {
                     stream.write_all(block)?;
                     *sent += block.len() as u64;
                 }
@@ -80,14 +81,15 @@ impl Content {
             Self::File { path, .. } => {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(first))?;
-                let mut left = length;
-                while left > 0 {
-                    let moved = io::copy(&mut Read::take(&file, BLOCK.min(left)), &mut stream)?;
-                    if moved == 0 {
+                let mut file = file.take(length);
+                let mut block = vec![0; BLOCK];
+                while file.limit() > 0 {
+                    let read = file.read(&mut block)?;
+                    if read == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    *sent += moved;
-                    left -= moved;
+                    stream.write_all(&block[..read])?;
+                    *sent += read as u64;
                 }
             }
         }
@@ -136,30 +138,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Base64 with padding (RFC 4648, section 4); `None` if it is none.
+/// `None` if the text is no base64.
 pub fn base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.trim_end();
-    let digits = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push((bits >> count & 0xff) as u8);
-        }
-    }
-    Some(bytes)
+    BASE64_STANDARD.decode(text.trim_end()).ok()
 }

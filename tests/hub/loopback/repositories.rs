@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Hub;
 use super::objects::{self, Content};
+use super::{Hub, upload};
 
 /// What a token allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +140,25 @@ impl Repo {
         let content =
             Content::file(on_disk.to_owned()).unwrap_or_else(|e| panic!("{}: {e}", on_disk.display()));
         self.large(path, content)
+    }
+
+    /// All files below a folder on disk, which stay there if the hub takes them for large.
+    pub fn put_folder(&self, folder: &Path) -> &Self {
+        let mut folders = vec![folder.to_owned()];
+        while let Some(now) = folders.pop() {
+            for entry in std::fs::read_dir(&now).unwrap_or_else(|e| panic!("{}: {e}", now.display())) {
+                let path = entry.unwrap().path();
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if upload::is_large(&name, path.metadata().unwrap().len(), &[]) {
+                    self.put_file(&name, &path);
+                } else {
+                    self.put(&name, std::fs::read(&path).unwrap());
+                }
+            }
+        }
+        self
     }
 
     fn large(&self, path: &str, content: Content) -> &Self {

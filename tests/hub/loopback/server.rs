@@ -126,10 +126,10 @@ fn exchange(
     }
     let mut sent = 0;
     let ended = send(hub, stream, request, &response, last.as_ref(), planned, &mut sent);
-    if sent < planned {
-        if let Some(seen) = hub.state().seen.get_mut(place) {
-            seen.sent = sent;
-        }
+    if sent < planned
+        && let Some(seen) = hub.state().seen.get_mut(place)
+    {
+        seen.sent = sent;
     }
     ended
 }

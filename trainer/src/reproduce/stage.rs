@@ -53,13 +53,7 @@ impl Stages<'_> {
         identity: &Value,
         make: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Stage, Error> {
-        let stage = match self.find(name, identity)? {
-            Found::Complete(stage) => return Ok(stage),
-            Found::Wanted(stage) => stage,
-        };
-        let started = Instant::now();
-        make(&stage.folder)?;
-        self.done(stage, started, |stage| stage.write(&stage.folder))
+        self.made(name, identity, |stage| make(&stage.folder), |stage| stage.write(&stage.folder))
     }
 
     /// A stage whose maker wants a new folder: it is made aside and renamed when it is complete.
@@ -72,24 +66,42 @@ impl Stages<'_> {
         identity: &Value,
         make: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Stage, Error> {
-        let stage = match self.find(name, identity)? {
+        let aside = |stage: &Stage| stage.folder.with_extension("partial");
+        let make = |stage: &Stage| {
+            // A folder under its own name that does not say that it is complete is one that cannot be gone on with
+            // either.
+            for left in [&aside(stage), &stage.folder] {
+                if left.exists() {
+                    std::fs::remove_dir_all(left).map_err(ExecError::io("remove", left))?;
+                }
+            }
+            make(&aside(stage))
+        };
+        self.made(name, identity, make, |stage| {
+            stage.write(&aside(stage))?;
+            std::fs::rename(aside(stage), &stage.folder).map_err(ExecError::io("rename", &stage.folder))?;
+            crate::files::sync_folder_of(&stage.folder)
+        })
+    }
+
+    /// The stage if it is there; else makes it, and has `keep` say that it is complete.
+    fn made(
+        &self,
+        name: &str,
+        identity: &Value,
+        make: impl FnOnce(&Stage) -> Result<(), Error>,
+        keep: impl FnOnce(&Stage) -> Result<(), ExecError>,
+    ) -> Result<Stage, Error> {
+        let mut stage = match self.find(name, identity)? {
             Found::Complete(stage) => return Ok(stage),
             Found::Wanted(stage) => stage,
         };
-        let aside = stage.folder.with_extension("partial");
-        // A folder under its own name that does not say that it is complete is one that cannot be gone on with either.
-        for left in [&aside, &stage.folder] {
-            if left.exists() {
-                std::fs::remove_dir_all(left).map_err(ExecError::io("remove", left))?;
-            }
-        }
         let started = Instant::now();
-        make(&aside)?;
-        self.done(stage, started, |stage| {
-            stage.write(&aside)?;
-            std::fs::rename(&aside, &stage.folder).map_err(ExecError::io("rename", &stage.folder))?;
-            crate::files::sync_folder_of(&stage.folder)
-        })
+        make(&stage)?;
+        stage.seconds = started.elapsed().as_secs_f64();
+        keep(&stage)?;
+        self.watch.stage(&stage.name, Status::Done { seconds: stage.seconds });
+        Ok(stage)
     }
 
     fn find(&self, name: &str, identity: &Value) -> Result<Found, Error> {
@@ -108,18 +120,6 @@ impl Stages<'_> {
         }
         self.watch.stage(name, Status::Begun);
         Ok(Found::Wanted(Stage { name: name.into(), digest, seconds: 0.0, folder }))
-    }
-
-    fn done(
-        &self,
-        mut stage: Stage,
-        started: Instant,
-        keep: impl FnOnce(&Stage) -> Result<(), ExecError>,
-    ) -> Result<Stage, Error> {
-        stage.seconds = started.elapsed().as_secs_f64();
-        keep(&stage)?;
-        self.watch.stage(&stage.name, Status::Done { seconds: stage.seconds });
-        Ok(stage)
     }
 }
 

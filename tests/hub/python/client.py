@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the Python client does with a Hub or a cache; one action for each call, told in JSON on the last line.
 
-    pip install huggingface_hub==2.4.0
+    pip install --requirement requirements.txt
     HF_ENDPOINT=http://127.0.0.1:PORT python3 client.py ACTION ARGUMENTS
 
 snapshot REPO REVISION       downloads all files (or, with HF_HUB_OFFLINE=1, looks them up): folder and SHA-256 of each
