@@ -16,8 +16,10 @@ pub(super) fn at_once<T: Sync, R: Send>(list: &[T], most: usize, each: impl Fn(&
     };
     let mut done: Vec<(usize, R)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..list.len().min(most.max(1))).map(|_| scope.spawn(work)).collect();
-        // A thread that panicked has said so; what it was to do is missed below.
-        threads.into_iter().filter_map(|thread| thread.join().ok()).flatten().collect()
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Vec<_>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().flat_map(join).collect()
     });
     done.sort_by_key(|(position, _)| *position);
     done.into_iter().map(|(_, result)| result).collect()

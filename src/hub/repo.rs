@@ -14,6 +14,9 @@ use super::web::Web;
 use crate::checkpoint::{HEADER_GUESS, Identity, Listed, Remote, Unwatched, Watch};
 use crate::problem::{Error, Problem};
 
+/// A longer card is not read.
+const LONGEST_CARD: u64 = 256 << 10;
+
 /// A repository at one commit.
 pub(super) struct Repo {
     web: Arc<Web>,
@@ -60,7 +63,13 @@ impl Repo {
     pub(super) fn bring_settings(&self) -> Result<(), Error> {
         let wanted = ["config.json", "model.safetensors.index.json", "adapter_config.json"];
         let there = wanted.into_iter().filter(|name| self.files.iter().any(|f| f.name == *name));
-        there.into_iter().try_for_each(|name| self.bring(name, &Unwatched))
+        there.into_iter().try_for_each(|name| self.bring(name, &Unwatched))?;
+        // The card says licence and languages, for the card of what is merged; a merge can do without.
+        let card = self.files.iter().find(|f| f.name == "README.md" && f.bytes <= LONGEST_CARD);
+        if let Some(Err(error)) = card.map(|card| self.bring(&card.name, &Unwatched)) {
+            tracing::info!("{error}");
+        }
+        Ok(())
     }
 
     /// Weight files, as a plan chooses them.

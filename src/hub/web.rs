@@ -12,6 +12,7 @@ use hf_hub::HFClient;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, LOCATION, RANGE};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -189,14 +190,14 @@ impl Web {
                 break;
             }
         }
-        let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+        let said: Option<Value> = serde_json::from_slice(&body).ok();
         let text = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
-        let in_body = || said.as_ref()?.get("error")?.as_str();
+        let in_body = || said.as_ref().map(reasons);
         let failure = Failure {
             from,
             status: response.status().as_u16(),
             code: text("x-error-code"),
-            message: text("x-error-message").or_else(in_body).unwrap_or_default(),
+            message: &text("x-error-message").map(str::to_owned).or_else(in_body).unwrap_or_default(),
             after: asked_wait(response.headers()),
             token: self.settings.token.as_ref(),
         };
@@ -264,6 +265,12 @@ fn configured(settings: &Settings) -> ClientBuilder {
 
 fn same_origin(one: &Url, other: &Url) -> bool {
     one.origin() == other.origin()
+}
+
+/// What the body of a refusal says: `{"error": "…"}`, or `{"errors": [{"message": "…"}]}`.
+fn reasons(body: &Value) -> String {
+    let listed = body["errors"].as_array().into_iter().flatten().map(|e| &e["message"]);
+    std::iter::once(&body["error"]).chain(listed).filter_map(Value::as_str).collect::<Vec<_>>().join("; ")
 }
 
 /// Where an answer sends us instead.

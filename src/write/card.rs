@@ -3,6 +3,7 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, context};
 
+use super::lineage::Lineage;
 use crate::checkpoint::TensorInfo;
 use crate::plan::{Input, Plan};
 
@@ -20,10 +21,10 @@ pub(super) fn card(plan: &Plan) -> String {
                 base => plan.base == Some(i),
                 parameters => parameters(input),
                 grown => input.grow().map(|g| format!(", grown {}x", g.width)).unwrap_or_default(),
-                hub => is_hub_name(input.name()),
             }
         })
         .collect();
+    let Lineage { base_models, license, languages } = Lineage::of(plan);
     let mut environment = Environment::new();
     // Lines that hold only a tag leave no empty line behind.
     if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
@@ -32,6 +33,10 @@ pub(super) fn card(plan: &Plan) -> String {
     let rendered = environment.render_str(
         TEMPLATE,
         context! {
+            base_models,
+            license,
+            languages,
+            library => plan.config.is_some().then_some("transformers"),
             models,
             name => plan.name.as_deref().unwrap_or("Merged model"),
             method => plan.method.name,
@@ -54,16 +59,4 @@ fn parameters(input: &Input) -> u64 {
         Some(checkpoint) => of(checkpoint.tensors()),
         None => of(input.tensors()),
     }
-}
-
-/// Only names of the form `owner/name` may stand in a card's `base_model`; local paths would be
-/// rejected by the Hub, and are nobody's business.
-fn is_hub_name(name: &str) -> bool {
-    let plain = |p: &str| {
-        !p.is_empty()
-            && !p.starts_with('.')
-            && p.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    let parts: Vec<&str> = name.split('/').collect();
-    parts.len() == 2 && parts.iter().all(|p| plain(p)) && !std::path::Path::new(name).exists()
 }

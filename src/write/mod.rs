@@ -10,6 +10,7 @@ mod draft;
 mod flusher;
 mod folder;
 mod journal;
+mod lineage;
 mod manifest;
 mod record;
 mod shards;

@@ -302,3 +302,83 @@ fn a_branch_that_moved_meanwhile_is_left_alone() {
     assert!(world.seen("PUT", "").is_empty(), "the objects had arrived");
     assert!(repo.files("main").contains(&"theirs.txt".to_owned()));
 }
+
+#[test]
+fn an_earlier_model_goes_with_the_commit_and_foreign_weights_are_refused() {
+    let world = World::new();
+    world.push(&Counter::default()).unwrap();
+    let before = world.listed();
+    world.repo().put("eval/results.json", "{}").commit();
+    std::fs::remove_dir_all(world.out()).unwrap();
+    let mut command = support::command();
+    command.arg("merge").args([world.folder.path().join("recipe"), world.out()]).arg("--quiet");
+    command.assert().success();
+    assert!(before.contains(&"model.safetensors.index.json".to_owned()));
+    world.push(&Counter::default()).unwrap();
+    let mut there = world.repo().files("main");
+    there.retain(|name| name != "eval/results.json" && name != ".gitattributes");
+    assert_eq!(there, world.listed(), "what is not the model's stays, and nothing of the earlier one");
+
+    world.repo().put_lfs("model-00001-of-00009.safetensors", "foreign").commit();
+    let error = world.push(&Counter::default()).unwrap_err();
+    assert!(error.exit_code() == 2 && error.to_string().contains("model-00001-of-00009"), "{error}");
+}
+
+#[test]
+fn a_card_says_where_the_model_comes_from_by_the_hubs_rules() {
+    let there = crate::world::World::new();
+    for (name, language) in [("own/en", "en"), ("own/et", "et")] {
+        let repo = there.upload(name, &crate::world::quickstart(language));
+        let card = format!("---\nlicense: apache-2.0\nlanguage: [{language}]\n---\n# A model\n");
+        repo.put("README.md", card).commit();
+    }
+    let recipe = there.path("recipe.yaml");
+    let local = crate::world::quickstart("fo");
+    std::fs::create_dir(there.path("fo")).unwrap();
+    for entry in std::fs::read_dir(local).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, there.path("fo").join(path.file_name().unwrap())).unwrap();
+    }
+    let card = "---\nlicense: apache-2.0\nlanguage: [fo, no, faroese]\n---\n";
+    std::fs::write(there.path("fo").join("README.md"), card).unwrap();
+    let models =
+        format!("[{{model: own/en}}, {{model: own/et@main}}, {{model: {}}}]", there.path("fo").display());
+    let text = format!("merge_method: linear\nmodels: {models}\nparameters: {{weight: 1}}\n");
+    std::fs::write(&recipe, text).unwrap();
+    let out = there.path("out");
+    there.growmerge().arg("merge").arg(&recipe).arg(&out).arg("--quiet").assert().success();
+
+    let text = std::fs::read_to_string(out.join("README.md")).unwrap();
+    let (front, _) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let card: Value = serde_yaml::from_str(front).unwrap();
+    let want = json!({
+        "library_name": "transformers", "license": "apache-2.0", "language": ["en", "et", "fo", "no"],
+        "base_model": ["own/en", "own/et"], "base_model_relation": "merge",
+        "tags": ["merge", "growmerge", "linear"],
+    });
+    assert_eq!(card, want);
+    assert!(!front.contains(there.folder.path().to_str().unwrap()), "{front}");
+
+    // As the Hub itself sees it, and what it says of one that is wrong.
+    there.hub.token(SECRET, "me", Access::Write);
+    let push = || {
+        let mut command = there.growmerge();
+        command.env("HF_TOKEN", SECRET).arg("push").arg(&out).arg(NAME);
+        command.assert()
+    };
+    let manifest = out.join("growmerge.json");
+    let good = std::fs::read(&manifest).unwrap();
+    let bad = "---\nbase_model: ./here\n---\n# Mine\n";
+    std::fs::write(out.join("README.md"), bad).unwrap();
+    let mut json: Value = serde_json::from_slice(&good).unwrap();
+    for file in json["files"].as_array_mut().unwrap().iter_mut().filter(|f| f["name"] == "README.md") {
+        file["sha256"] = growmerge::write::sha256_hex(bad.as_bytes()).into();
+        (file["bytes"], file["sha256_bytes"]) = (bad.len().into(), bad.len().into());
+    }
+    std::fs::write(&manifest, json.to_string()).unwrap();
+    let said = stderr(&push().code(2));
+    assert!(said.contains("README.md") && said.contains("base_model"), "{said}");
+    std::fs::write(&manifest, good).unwrap();
+    std::fs::write(out.join("README.md"), text).unwrap();
+    push().success();
+}

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::Target;
 use super::files::{self, LocalFile};
-use super::modes::Planned;
 use crate::hub::retry;
 use crate::hub::trouble::{Kind, Trouble, is_commit};
 use crate::problem::{Error, ExecError};
@@ -26,40 +25,52 @@ struct Answer {
     commit_oid: String,
 }
 
-/// Makes the commit on top of `parent`, and gives its name. `files` is what the branch has afterwards.
-pub(super) fn make(
-    target: &Target<'_>,
-    parent: &str,
-    message: &str,
-    files: &[LocalFile],
-    planned: &Planned<'_>,
-) -> Result<String, Error> {
-    let lines = Bytes::from(lines(parent, message, planned)?);
-    let commit = retry::run(target.web.policy(), |_| match post(target, &lines) {
-        Err(trouble) => after_all(target, parent, files)?.ok_or(trouble),
-        made => made,
-    })?;
-    Ok(commit)
+/// What becomes of a branch.
+pub(super) struct Commit<'a> {
+    /// Its last commit, as it was seen: the Hub refuses to go on from another one.
+    pub(super) parent: &'a str,
+    pub(super) message: &'a str,
+    /// Files that are in the commit itself.
+    pub(super) small: Vec<&'a LocalFile>,
+    /// Files that are in the store.
+    pub(super) large: Vec<&'a LocalFile>,
+    /// Paths that go.
+    pub(super) outdated: Vec<String>,
 }
 
-/// A line of JSON for the message, and one for each file. The Hub refuses a commit whose parent is not the branch's
-/// last one any more.
-fn lines(parent: &str, message: &str, planned: &Planned<'_>) -> Result<Vec<u8>, ExecError> {
-    let mut lines = Vec::new();
-    let mut add = |key: &str, value: Value| {
-        lines.extend(json!({ "key": key, "value": value }).to_string().into_bytes());
-        lines.push(b'\n');
-    };
-    add("header", json!({ "summary": message, "description": "", "parentCommit": parent }));
-    for file in &planned.small {
-        let bytes = std::fs::read(&file.on_disk).map_err(ExecError::io("read", &file.on_disk))?;
-        let content = STANDARD.encode(bytes);
-        add("file", json!({ "path": file.path, "encoding": "base64", "content": content }));
+impl Commit<'_> {
+    /// Makes it, and gives its name. `files` is the model that the branch has afterwards.
+    pub(super) fn make(&self, target: &Target<'_>, files: &[LocalFile]) -> Result<String, Error> {
+        let lines = Bytes::from(self.lines()?);
+        let commit = retry::run(target.web.policy(), |_| match post(target, &lines) {
+            Err(trouble) => after_all(target, self.parent, files)?.ok_or(trouble),
+            made => made,
+        })?;
+        Ok(commit)
     }
-    for file in &planned.large {
-        add("lfsFile", json!({ "path": file.path, "algo": "sha256", "oid": file.sha256, "size": file.size }));
+
+    /// A line of JSON for the message, and one for each file.
+    fn lines(&self) -> Result<Vec<u8>, ExecError> {
+        let mut lines = Vec::new();
+        let mut add = |key: &str, value: Value| {
+            lines.extend(json!({ "key": key, "value": value }).to_string().into_bytes());
+            lines.push(b'\n');
+        };
+        let summary = self.message;
+        add("header", json!({ "summary": summary, "description": "", "parentCommit": self.parent }));
+        for file in &self.small {
+            let bytes = std::fs::read(&file.on_disk).map_err(ExecError::io("read", &file.on_disk))?;
+            let content = STANDARD.encode(bytes);
+            add("file", json!({ "path": file.path, "encoding": "base64", "content": content }));
+        }
+        for LocalFile { path, sha256, size, .. } in &self.large {
+            add("lfsFile", json!({ "path": path, "algo": "sha256", "oid": sha256, "size": size }));
+        }
+        for path in &self.outdated {
+            add("deletedFile", json!({ "path": path }));
+        }
+        Ok(lines)
     }
-    Ok(lines)
 }
 
 /// One try.

@@ -13,7 +13,7 @@ use crate::problem::{Error, ExecError, Problem, Problems};
 use crate::write::{Finding, JOURNAL, MANIFEST, Manifest, verify};
 
 /// The model card's name.
-const CARD: &str = "README.md";
+pub(super) const CARD: &str = "README.md";
 /// The Hub looks at so much of a file's beginning.
 const SAMPLE: usize = 512;
 /// Bad findings that are shown.

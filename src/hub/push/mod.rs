@@ -1,28 +1,32 @@
-//! A merged model goes to the Hub: what its manifest lists, in one commit.
+//! A merged model goes to the Hub: what its manifest lists, in one commit, in place of an earlier model.
 //!
 //! Large files go to the Hub's store first, each under its SHA-256, so what arrived before an interruption is not
 //! sent again. The commit comes last: until then nothing of the model can be seen, and after it all of it.
 
+mod card;
 mod commit;
+mod earlier;
 mod files;
 mod modes;
 mod part;
 mod store;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 
 use super::api::{State, Visibility};
+use super::parallel::at_once;
 use super::settings::Settings;
 use super::trouble::{About, Kind, is_commit};
 use super::web::Web;
 use super::{MAIN, RepoName};
 use crate::execute::Observer;
 use crate::problem::{Error, Problem};
+use commit::Commit;
 use files::LocalFile;
+use modes::Planned;
 
 /// Who may read a repository that is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +85,18 @@ pub fn push(settings: &Settings, push: &Push<'_>, observer: &dyn Observer) -> Re
     // Whether it may be written is known before minutes of hashing.
     let parent = target.open(push.readers)?.commit;
     let files = each(push.jobs, &model.paths, |path| LocalFile::read(push.folder, path))?;
-    let changed = files::changed(&files, &web.tree(&push.repo, &parent)?);
-    if changed.is_empty() {
+    let tree = web.tree(&push.repo, &parent)?;
+    let changed = files::changed(&files, &tree);
+    let outdated = earlier::outdated(&target, &parent, &files, &tree)?;
+    if changed.is_empty() && outdated.is_empty() {
         return Ok(Pushed::Unchanged(target.page("tree", branch)));
     }
-    let planned = modes::ask(&target, &changed)?;
-    store::send(&target, &planned.large, push.jobs, observer)?;
+    card::check(&target, &changed)?;
+    let Planned { small, large } = modes::ask(&target, &changed)?;
+    store::send(&target, &large, push.jobs, observer)?;
     let message = push.message.map_or_else(|| model.message(), str::to_owned);
-    let commit = commit::make(&target, &parent, &message, &files, &planned)?;
+    let commit = Commit { parent: &parent, message: &message, small, large, outdated };
+    let commit = commit.make(&target, &files)?;
     Ok(Pushed::Commit(target.page("commit", &commit)))
 }
 
@@ -150,42 +158,22 @@ impl Target<'_> {
     }
 }
 
-/// Does something with each, several at once, in any order; results are in the order of `items`. After a failure
-/// no other one is begun.
+/// Does something with each, several at once; results are in the order of `items`. After a failure no other one is
+/// begun.
 fn each<T: Sync, R: Send, E: Send>(
     jobs: usize,
     items: &[T],
     once: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let next = AtomicUsize::new(0);
-    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
-    let failed: Mutex<Option<E>> = Mutex::new(None);
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return };
-            match once(item) {
-                Ok(result) => done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result)),
-                Err(e) => {
-                    next.store(items.len(), Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
-                }
-            }
+    let failed = AtomicBool::new(false);
+    let unless_failed = |item: &T| {
+        let done = (!failed.load(Ordering::Relaxed)).then(|| once(item));
+        if matches!(done, Some(Err(_))) {
+            failed.store(true, Ordering::Relaxed);
         }
+        done
     };
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.clamp(1, items.len().max(1)) {
-            scope.spawn(work);
-        }
-    });
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(e) => Err(e),
-        None => {
-            let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-            done.sort_by_key(|(at, _)| *at);
-            Ok(done.into_iter().map(|(_, result)| result).collect())
-        }
-    }
+    at_once(items, jobs, unless_failed).into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -196,7 +184,7 @@ mod tests {
     fn each_keeps_order_and_stops_at_a_failure() {
         let items: Vec<usize> = (0..100).collect();
         assert_eq!(each(7, &items, |n| Ok::<_, ()>(n * n)), Ok(items.iter().map(|n| n * n).collect()));
-        let begun = AtomicUsize::new(0);
+        let begun = std::sync::atomic::AtomicUsize::new(0);
         let ended = each(1, &items, |n| {
             begun.fetch_add(1, Ordering::Relaxed);
             if *n == 3 { Err("three") } else { Ok(()) }
