@@ -38,7 +38,7 @@ use crate::plan::Repositories;
 use crate::problem::{Error, Problem, Problems};
 use crate::recipe::AdapterRef;
 use cache::Cache;
-use parallel::{all_of, at_once};
+use parallel::{all_of, at_once, machines};
 use repo::Repo;
 use trouble::{About, Kind, is_commit};
 use web::Web;
@@ -54,7 +54,7 @@ pub struct Hub {
     at_once: usize,
     /// Made when it is first needed: recipes of local folders need none.
     web: OnceLock<Arc<Web>>,
-    found: Mutex<BTreeMap<AdapterRef, Arc<Repo>>>,
+    found: Mutex<BTreeMap<AdapterRef, Result<Arc<Repo>, Problems>>>,
 }
 
 impl fmt::Debug for Hub {
@@ -71,10 +71,11 @@ impl Hub {
     }
 
     /// Finds some models, several at a time, with all that a plan asks of them: what they hold, configurations,
-    /// first bytes of weight files. What is no name of a repository, or is on disk, is passed over.
+    /// first bytes of weight files. What is no name of a repository, or is on disk, is passed over; what the user can
+    /// mend is left to the plan, which says where the model is named.
     ///
     /// # Errors
-    /// All that the user can mend, of all models; else what the network does.
+    /// What the network or the disk does.
     pub fn prepare<'m>(&self, models: impl IntoIterator<Item = &'m AdapterRef>) -> Result<(), Error> {
         let mut wanted: Vec<&AdapterRef> = models.into_iter().collect();
         wanted.sort();
@@ -85,10 +86,10 @@ impl Hub {
             repo.iter().try_for_each(|repo| repo.bring_settings())?;
             Ok(repo)
         });
-        let repos: Vec<Arc<Repo>> = all_of(found)?.into_iter().flatten().collect();
+        let repos: Vec<Arc<Repo>> = machines(found)?.into_iter().flatten().collect();
         let heads: Vec<(&Repo, &str)> =
             repos.iter().flat_map(|repo| repo.weights().map(|file| (&**repo, file))).collect();
-        all_of(at_once(&heads, self.at_once, |(repo, file)| repo.look_at(file)))?;
+        machines(at_once(&heads, self.at_once, |(repo, file)| repo.look_at(file)))?;
         Ok(())
     }
 
@@ -108,7 +109,7 @@ impl Hub {
         Ok(pins)
     }
 
-    /// A model's repository.
+    /// A model's repository, looked for once.
     ///
     /// # Errors
     /// Why it could not be found.
@@ -116,8 +117,18 @@ impl Hub {
         let Some(name) = RepoName::parse(&model.path) else { return Ok(None) };
         let known = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known().get(model) {
-            return Ok(Some(known.clone()));
+            return Ok(Some(known.clone()?));
         }
+        let found = match self.open(model, name) {
+            Ok(repo) => Ok(Arc::new(repo)),
+            Err(Error::Input(problems)) => Err(problems),
+            Err(machine) => return Err(machine),
+        };
+        known().insert(model.clone(), found.clone());
+        Ok(Some(found?))
+    }
+
+    fn open(&self, model: &AdapterRef, name: RepoName) -> Result<Repo, Error> {
         let cache = Cache::of(&self.settings.cache, &name);
         let revision = model.revision.as_deref().unwrap_or(MAIN);
         let commit = match &self.pins {
@@ -125,9 +136,7 @@ impl Hub {
             None if is_commit(revision) => revision.to_owned(),
             None => self.commit(&cache, &name, revision)?,
         };
-        let repo = Arc::new(Repo::open(self.web()?, cache, name, commit)?);
-        known().insert(model.clone(), repo.clone());
-        Ok(Some(repo))
+        Repo::open(self.web()?, cache, name, commit)
     }
 
     /// The commit that a branch or tag is now; where the Hub cannot be reached, was when it was last asked.
@@ -155,6 +164,11 @@ impl Hub {
                 )
                 .hint(format!("fetch it first: `growmerge fetch {about}`"))
                 .into())
+            }
+            (Kind::NoSuchRepo | Kind::Hidden, _) => {
+                let mut problem = Problem::from(trouble);
+                problem.what += "; nor is there a folder of this name";
+                Err(problem.into())
             }
             _ => Err(trouble.into()),
         }

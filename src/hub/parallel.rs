@@ -42,6 +42,11 @@ pub(super) fn all_of<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error>
     }
 }
 
+/// The results without what the user can mend, or the first that the machine did.
+pub(super) fn machines<T>(results: Vec<Result<T, Error>>) -> Result<Vec<T>, Error> {
+    results.into_iter().filter(|result| !matches!(result, Err(Error::Input(_)))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +66,7 @@ mod tests {
         assert_eq!(told.to_string(), "error: 1: wrong\nerror: 4: wrong");
         assert_eq!(all_of(vec![each(&3), each(&2)]).unwrap_err().exit_code(), 130);
         assert_eq!(all_of(vec![each(&3), each(&0)]).unwrap(), [3, 0]);
+        assert_eq!(machines(vec![each(&3), each(&1)]).unwrap(), [3]);
+        assert!(machines(vec![each(&1), each(&2)]).is_err());
     }
 }

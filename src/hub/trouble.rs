@@ -41,12 +41,12 @@ impl About {
     }
 }
 
-/// `owner/name@revision: file`; a commit is left away, since nobody wrote it.
+/// `owner/name@revision: file`; a commit and the main branch are left away, since nobody wrote them.
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(repo) = &self.repo else { return f.write_str("the Hub") };
         write!(f, "{repo}")?;
-        if let Some(revision) = self.revision.as_deref().filter(|r| !is_commit(r)) {
+        if let Some(revision) = self.revision.as_deref().filter(|r| !is_commit(r) && *r != super::MAIN) {
             write!(f, "@{revision}")?;
         }
         self.file.as_ref().map_or(Ok(()), |file| write!(f, ": {file}"))

@@ -204,9 +204,11 @@ impl Noise {
     }
 }
 
-/// The program itself, as a user runs it, in the folder of the repository.
+/// The program itself, as a user runs it, in the folder of the repository. It asks no Hub: of that there are tests
+/// of their own.
 pub fn command() -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_growmerge"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env_remove("GROWMERGE_SIMD");
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", "/nowhere");
     command
 }
