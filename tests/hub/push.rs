@@ -368,7 +368,7 @@ fn a_card_says_where_the_model_comes_from_by_the_hubs_rules() {
     };
     let manifest = out.join("growmerge.json");
     let good = std::fs::read(&manifest).unwrap();
-    let bad = "---\nbase_model: ./here\n---\n# Mine\n";
+    let bad = "---\nbase_model: here\n---\n# Mine\n";
     std::fs::write(out.join("README.md"), bad).unwrap();
     let mut json: Value = serde_json::from_slice(&good).unwrap();
     for file in json["files"].as_array_mut().unwrap().iter_mut().filter(|f| f["name"] == "README.md") {
