@@ -160,7 +160,7 @@ impl Hub {
                 let about = About::repo(repo).revision(revision);
                 Err(Problem::error(
                     about.to_string(),
-                    "is not in the cache, and the network is not to be used",
+                    "is not in the cache, and the network is not to be used; nor is there a folder of this name",
                 )
                 .hint(format!("fetch it first: `growmerge fetch {about}`"))
                 .into())
