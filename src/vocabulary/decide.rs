@@ -30,14 +30,18 @@ pub fn decide(
     finder: &Finder<'_>,
     problems: &mut Problems,
 ) -> Option<Vocabulary> {
-    let tokenizers = Tokenizers::read(models, base, words, problems)?;
-    let matrices = matrices(models, &tokenizers, problems)?;
     let place = &words.source.place;
     // The model whose vocabulary the output begins with: one that is merged, or another.
     let owner = match &words.source.value {
         VocabularySource::Union | VocabularySource::Base => Owner::Model(base),
         VocabularySource::Model(model) => source::owner(model, models, finder, place, problems)?,
     };
+    let begun_with = match &owner {
+        Owner::Model(owner) => Some(*owner),
+        Owner::Outside(_) => None,
+    };
+    let tokenizers = Tokenizers::read(models, base, begun_with, words, problems)?;
+    let matrices = matrices(models, &tokenizers, problems)?;
     let (at, outside) = match &owner {
         Owner::Model(owner) => (*owner, None),
         Owner::Outside(outside) => (base, Some((outside, outside.tokenizer(finder, place, problems)?))),
@@ -136,9 +140,12 @@ impl Tokenizers {
     fn read(
         models: &[Model<'_>],
         base: usize,
+        begun_with: Option<usize>,
         words: &VocabularyWords,
         problems: &mut Problems,
     ) -> Option<Self> {
+        // Only the file that the output's is made of is needed as a whole.
+        let kept = begun_with.and_then(|model| (models[model].read)("tokenizer.json"));
         let spot = &words.source.place.spot;
         let mut parsed: Vec<(Vec<u8>, Arc<Tokenizer>)> = Vec::new();
         let mut all = vec![None; models.len()];
@@ -162,7 +169,10 @@ impl Tokenizers {
                 continue;
             }
             match Tokenizer::parse(&model.folder.join("tokenizer.json").display().to_string(), &bytes) {
-                Ok(tokenizer) => {
+                Ok(mut tokenizer) => {
+                    if kept.as_ref() != Some(&bytes) {
+                        tokenizer.forget_map();
+                    }
                     let tokenizer = Arc::new(tokenizer);
                     parsed.push((bytes, tokenizer.clone()));
                     all[m] = Some(tokenizer);

@@ -46,7 +46,7 @@ impl Spelling {
 pub(super) struct Tokenizer {
     /// The file.
     pub(super) at: String,
-    /// Its contents.
+    /// Its contents; see [`Tokenizer::forget_map`].
     pub(super) json: Value,
     pub(super) kind: Kind,
     pub(super) spelling: Spelling,
@@ -83,6 +83,13 @@ impl Tokenizer {
         }
         let spelling = spelling(&json);
         Ok(Self { at: at.into(), json, kind, spelling, tokens, ids, added, inner })
+    }
+
+    /// Takes the map of tokens out of the file's contents, where it is most of them: `tokens` and `ids` have it too.
+    pub(super) fn forget_map(&mut self) {
+        if let Some(vocab) = self.json.pointer_mut("/model/vocab").filter(|vocab| vocab.is_object()) {
+            vocab.take();
+        }
     }
 
     /// The first id behind all tokens.
