@@ -1,10 +1,11 @@
 //! The Hugging Face Hub: models by name. The only network.
 //!
-//! A [`Hub`] finds repositories for a plan ([`Repositories`](crate::plan::Repositories)), each at one commit; headers and
+//! A [`Hub`] finds repositories for a plan ([`Repositories`]), each at one commit; headers and
 //! small files come while a plan is made, and [`fetch`] brings the rest into the cache, which is the Python client's.
 
 mod answer;
 mod api;
+mod body;
 mod cache;
 mod digest;
 mod download;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::hub::api::{State, TreeFile, Visibility};
+use crate::hub::body::Body;
+use crate::hub::name::RepoName;
 use crate::hub::token::Token;
 use crate::problem::Error;
 
