@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub enum Severity {
     /// The command cannot go on; exit code 2.
     Error,
+    /// The command cannot go on, through no fault of the user's; exit code 3.
+    Failure,
     /// The command goes on; the user should know.
     Warning,
 }
@@ -108,7 +110,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.severity {
-            Severity::Error => "error",
+            Severity::Error | Severity::Failure => "error",
             Severity::Warning => "warning",
         };
         match self.at.as_str() {
@@ -174,7 +176,7 @@ impl Problems {
 
     /// Whether any of them stops the command.
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|p| p.severity == Severity::Error)
+        self.0.iter().any(|p| p.severity != Severity::Warning)
     }
 
     /// No problem of either kind.
@@ -340,6 +342,7 @@ impl Error {
     /// interruption.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Input(problems) if problems.iter().any(|p| p.severity == Severity::Failure) => 3,
             Self::Input(_) => 2,
             Self::Exec(ExecError::Interrupted) => 130,
             Self::Exec(_) => 3,
@@ -347,12 +350,14 @@ impl Error {
     }
 }
 
-/// Where everything is told as a problem, the machine's failures are told as problems of what was asked of it.
+/// Where everything is told as a problem, the machine's failures are too; they keep their exit code.
 impl From<Error> for Problems {
     fn from(error: Error) -> Self {
         match error {
             Error::Input(problems) => problems,
-            Error::Exec(error) => Problem::error("the machine", error.to_string()).into(),
+            Error::Exec(error) => {
+                Problem { severity: Severity::Failure, ..Problem::error("", error.to_string()) }.into()
+            }
         }
     }
 }

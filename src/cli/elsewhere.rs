@@ -63,19 +63,13 @@ impl Options {
         self.library(Some(recipe), &parts(readings))
     }
 
-    /// Brings here what plans read, and takes it up.
+    /// Brings here what a plan reads, and takes it up.
     ///
     /// # Errors
     /// What keeps files from being had.
-    pub(super) fn bring_plans<'p>(
-        &self,
-        plans: impl Iterator<Item = &'p Plan> + Clone,
-        silent: bool,
-        cancel: &AtomicBool,
-    ) -> Result<(), Error> {
-        let places: Vec<&Place> = plans.clone().flat_map(Plan::away).collect();
-        self.bring(&places, silent, cancel)?;
-        Ok(plans.into_iter().try_for_each(Plan::attach)?)
+    pub(super) fn bring_plan(&self, plan: &Plan, silent: bool, cancel: &AtomicBool) -> Result<(), Error> {
+        self.bring(&plan.away(), silent, cancel)?;
+        Ok(plan.attach()?)
     }
 }
 
@@ -119,14 +113,32 @@ impl Options {
     /// # Errors
     /// What keeps them from being had.
     pub(super) fn bring(&self, places: &[&Place], silent: bool, cancel: &AtomicBool) -> Result<(), Error> {
+        let places: Vec<&Place> = places.iter().copied().filter(|place| place.is_away()).collect();
         if places.is_empty() {
             return Ok(());
         }
+        if self.settings()?.network() == growmerge::hub::Network::Offline {
+            return Err(absent(&places).into());
+        }
         let bars = super::fetching::Bars::new(silent);
-        let fetched = growmerge::hub::fetch(places, self.jobs(), &bars, cancel);
+        let fetched = growmerge::hub::fetch(&places, self.jobs(), &bars, cancel);
         bars.finish();
         fetched
     }
+}
+
+/// Files that are wanted offline and are not in the cache.
+#[cfg(feature = "hub")]
+fn absent(places: &[&Place]) -> growmerge::problem::Problems {
+    let mut problems = growmerge::problem::Problems::new();
+    for place in places {
+        let what = "is not in the cache, and the network is not to be used";
+        let remote = place.folder.remote();
+        let model = remote.map(|r| format!("{}@{}", r.name(), r.commit())).unwrap_or_default();
+        let hint = format!("fetch it first: `growmerge fetch {model}`");
+        problems.push(Problem::error(place.folder.at(&place.name), what).hint(hint));
+    }
+    problems
 }
 
 #[cfg(not(feature = "hub"))]

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use growmerge::adapter::extract::{Embeddings, Extracted, Extraction, extract};
+use growmerge::adapter::extract::{Embeddings, Extracted, Extraction, extract, refuse_full};
 use growmerge::checkpoint::{Place, SafetensorsFile};
 use growmerge::problem::{Error, Problem, Problems};
 use regex::Regex;
@@ -48,6 +48,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    refuse_full(&args.out)?;
     let mut problems = Problems::new();
     let names = [elsewhere::named(&args.model)?, elsewhere::named(&args.base)?];
     let mut library = args.elsewhere.library(None, &names)?;

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use growmerge::checkpoint::Place;
 use growmerge::glob;
-use growmerge::plan::{Library, Plan, PlanOptions};
+use growmerge::plan::{Library, Plan, PlanOptions, ToFetch};
 use growmerge::problem::{Error, Gathering, Problem, Problems, nearest};
 use growmerge::recipe::{Contents, Grid, Member, Reading};
 use serde_json::json;
@@ -113,6 +114,7 @@ pub(super) fn plan(args: &plan::Args, grid: &Grid) -> Result<Shown, Error> {
         return Ok(Shown::Plan(Box::new(plan)));
     }
     let (mut rows, mut list, mut total) = (Vec::new(), Vec::new(), 0);
+    let mut away: Vec<Place> = Vec::new();
     let warnings = check(&members, &options, &mut library, |member, plan| {
         let of_base = |base: bool| {
             let inputs = plan.inputs.iter().enumerate().filter(move |(i, _)| (plan.base == Some(*i)) == base);
@@ -131,10 +133,18 @@ pub(super) fn plan(args: &plan::Args, grid: &Grid) -> Result<Shown, Error> {
             "parameters": plan.parameters(), "bytes": plan.output_bytes(), "digest": plan.digest,
         }));
         total += plan.output_bytes();
+        for place in plan.away() {
+            if !away.contains(place) {
+                away.push(place.clone());
+            }
+        }
     })?;
+    let to_fetch = ToFetch::of(&away.iter().collect::<Vec<_>>());
     let mut text = table(&["name", "method", ">output", "models"], &rows);
     text += &format!("\n{} members, {} in all\n", members.len(), size::show(total));
-    Ok(Shown::Grid { text, json: json!({ "members": list, "bytes": total, "problems": warnings }), warnings })
+    text += &to_fetch.map(|fetch| format!("{fetch}\n")).unwrap_or_default();
+    let json = json!({ "members": list, "bytes": total, "to_fetch": to_fetch, "problems": warnings });
+    Ok(Shown::Grid { text, json, warnings })
 }
 
 /// How a member ended.
@@ -153,10 +163,8 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
     }
     let (members, options) = (args.only.members(grid).map_err(Error::from)?, args.options.plan_options());
     let mut library = args.elsewhere.library_of(&args.recipe, members.iter().map(|m| &m.reading))?;
-    let mut away = Vec::new();
     let mut order: Vec<(Vec<String>, &Member)> = Vec::new();
     let warnings = check(&members, &options, &mut library, |member, plan| {
-        away.extend(plan.away().into_iter().cloned());
         order.push((plan.inputs.iter().map(|i| i.name().to_owned()).collect(), member));
     })
     .map_err(Error::from)?;
@@ -170,7 +178,6 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
     }
     order.sort_by(|a, b| a.0.cmp(&b.0));
     let cancel = merge::cancel_on_signal()?;
-    args.elsewhere.bring(&away.iter().collect::<Vec<_>>(), args.silent(), &cancel)?;
     let mut ended: Vec<(&Member, Ended)> = Vec::new();
     let mut records = Vec::new();
     for (i, (_, member)) in order.iter().enumerate() {
@@ -178,10 +185,7 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
         // The checkpoints are open already, so this is quick, and plans need not be kept.
         let result = Plan::from_reading_with(member.reading.clone(), &options, &mut library)
             .map_err(Error::from)
-            .and_then(|plan| {
-                plan.attach()?;
-                Ok((merge::write(args, &plan, &out, &cancel)?, plan))
-            });
+            .and_then(|plan| Ok((merge::write(args, &plan, &out, &cancel)?, plan)));
         let end = match result {
             Ok((Merged::Now(done), plan)) => {
                 if !args.silent() {

@@ -93,8 +93,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         eprintln!("{}", plan.warnings);
     }
     let cancel = cancel_on_signal()?;
-    let plans = stages.iter().map(|stage| &stage.plan).chain([&plan]);
-    args.elsewhere.bring_plans(plans, args.silent(), &cancel)?;
     for (stage, folder) in stages.into_iter().zip(folders) {
         tell(args, &stage.plan, &folder, &cancel)?;
     }
@@ -235,6 +233,8 @@ pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -
     if !silent && todo.len() < plan.jobs.len() {
         eprintln!("{} of {} tensors are there already", plan.jobs.len() - todo.len(), plan.jobs.len());
     }
+    // The folder is ours and has the space: only now is it worth to fetch what may be gigabytes.
+    args.elsewhere.bring_plan(plan, silent, cancel)?;
     let read = execute::total_bytes(plan, &todo);
     let progress = Progress::new(Measure::Bytes, silent);
     let options = Options { threads, cancel };
@@ -288,10 +288,7 @@ fn hash_inputs(plan: &Plan) -> Result<BTreeMap<PathBuf, String>, Error> {
     // Of a model that is elsewhere, what no tensor is read from may not be here.
     let files: Vec<_> = plan.files().filter(|file| file.is_here()).collect();
     let hash = |file: &&growmerge::checkpoint::SafetensorsFile| {
-        let hex = match file.verified() {
-            Some(known) => known,
-            None => growmerge::write::sha256_hex(file.bytes()),
-        };
+        let hex = growmerge::write::sha256_hex(file.bytes());
         file.check_intact()?;
         Ok((Path::to_owned(&file.path), hex))
     };

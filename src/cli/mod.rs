@@ -82,7 +82,10 @@ pub(crate) fn main() -> ExitCode {
         _ => "growmerge=debug",
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    log.without_time().init();
     let outcome = match cli.command {
         Command::Plan(args) => plan::run(&args),
         Command::Explain(args) => explain::run(&args),

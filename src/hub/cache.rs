@@ -9,14 +9,20 @@
 //! ```
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
+
+use sha2::{Digest, Sha256};
 
 use super::name::RepoName;
 use super::trouble::is_commit;
 use crate::checkpoint::{Identity, Listed};
 use crate::problem::ExecError;
+
+/// Bytes of a note's own checksum.
+const SUM: usize = 32;
 
 /// A repository's part of the cache.
 #[derive(Clone, Debug)]
@@ -62,10 +68,11 @@ impl Cache {
     }
 
     /// Keeps the commit of a branch or tag.
-    pub(super) fn set_commit(&self, revision: &str, commit: &str) -> Result<(), ExecError> {
-        match self.reference(revision) {
-            Some(path) if self.commit(revision).as_deref() != Some(commit) => write(&path, commit.as_bytes()),
-            _ => Ok(()),
+    pub(super) fn set_commit(&self, revision: &str, commit: &str) {
+        if let Some(path) = self.reference(revision)
+            && self.commit(revision).as_deref() != Some(commit)
+        {
+            write(&path, commit.as_bytes());
         }
     }
 
@@ -79,14 +86,14 @@ impl Cache {
     /// Shows a blob as a file of a commit.
     pub(super) fn link(&self, commit: &str, file: &str, key: &str) -> Result<(), ExecError> {
         let link = self.snapshot(commit).join(file);
-        let target = Path::new("../../blobs").join(key);
-        if fs::read_link(&link).is_ok_and(|now| now == target) {
+        if self.is_link(commit, file, key) {
             return Ok(());
         }
         make_parent(&link)?;
-        let aside = link.with_file_name(format!(".{file}.{}", std::process::id()));
-        let _ = fs::remove_file(&aside);
-        symlink(&target, &aside).map_err(ExecError::io("link", &aside))?;
+        // A name that nobody else has: others may be at the same file.
+        let chance = std::hash::RandomState::new().build_hasher().finish();
+        let aside = link.with_file_name(format!(".{file}.{chance:016x}"));
+        symlink(&link_to(key), &aside).map_err(ExecError::io("link", &aside))?;
         fs::rename(&aside, &link).map_err(ExecError::io("link", &link))
     }
 
@@ -121,19 +128,26 @@ impl Cache {
     }
 
     /// Keeps what a commit holds.
-    pub(super) fn set_tree(&self, commit: &str, files: &[Listed]) -> Result<(), ExecError> {
+    pub(super) fn set_tree(&self, commit: &str, files: &[Listed]) {
         let rows: Vec<_> = files.iter().map(|f| (&f.name, f.bytes, f.identity.as_ref().map(key))).collect();
-        write(&self.note("trees", commit), &serde_json::to_vec(&rows).unwrap_or_default())
+        write(&self.note("trees", commit), &serde_json::to_vec(&rows).unwrap_or_default());
     }
 
-    /// The first bytes of a file, as far as they were looked at.
+    /// The first bytes of a file, as far as they were looked at; a note that was damaged is none.
     pub(super) fn head(&self, key: &str) -> Vec<u8> {
-        fs::read(self.note("heads", key)).unwrap_or_default()
+        let note = fs::read(self.note("heads", key)).unwrap_or_default();
+        let (sum, bytes) = note.split_at(note.len().min(SUM));
+        if sum == Sha256::digest(bytes).as_slice() { bytes.to_vec() } else { Vec::new() }
     }
 
     /// Keeps the first bytes of a file.
-    pub(super) fn set_head(&self, key: &str, bytes: &[u8]) -> Result<(), ExecError> {
-        write(&self.note("heads", key), bytes)
+    pub(super) fn set_head(&self, key: &str, bytes: &[u8]) {
+        write(&self.note("heads", key), &[Sha256::digest(bytes).as_slice(), bytes].concat());
+    }
+
+    /// Whether a file of a commit is a link to this blob.
+    pub(super) fn is_link(&self, commit: &str, file: &str, key: &str) -> bool {
+        fs::read_link(self.snapshot(commit).join(file)).is_ok_and(|now| now == link_to(key))
     }
 
     /// Whether a blob was checked against its hash when it arrived, and is unchanged since.
@@ -143,12 +157,16 @@ impl Cache {
     }
 
     /// Notes that a blob was checked.
-    pub(super) fn set_verified(&self, key: &str) -> Result<(), ExecError> {
-        match stamp(&self.blob(key)) {
-            Some(stamp) => write(&self.note("verified", key), stamp.as_bytes()),
-            None => Ok(()),
+    pub(super) fn set_verified(&self, key: &str) {
+        if let Some(stamp) = stamp(&self.blob(key)) {
+            write(&self.note("verified", key), stamp.as_bytes());
         }
     }
+}
+
+/// What a file of a commit is.
+fn link_to(key: &str) -> PathBuf {
+    Path::new("../../blobs").join(key)
 }
 
 /// Length and time of change.
@@ -194,17 +212,24 @@ pub(super) fn make_parent(path: &Path) -> Result<(), ExecError> {
     path.parent().map_or(Ok(()), |parent| fs::create_dir_all(parent).map_err(ExecError::io("create", parent)))
 }
 
-/// Writes a small file whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
-    make_parent(path)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
+/// Writes a note whole or not at all. It spares a question next time; where it cannot be written, as in a cache that
+/// others keep, that is all that is lost.
+fn write(path: &Path, bytes: &[u8]) {
     let put = || -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".growmerge-").tempfile_in(folder)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        // As any file: whoever may read the cache may read this.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.prefix(".growmerge-").tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.persist(path)?;
         Ok(())
     };
-    put().map_err(ExecError::io("write", path))
+    if let Err(why) = put() {
+        tracing::info!("{} was not written: {why}", path.display());
+    }
 }
 
 #[cfg(unix)]
@@ -239,11 +264,11 @@ mod tests {
         let (_folder, cache) = cache();
         let commit = "0a".repeat(20);
         for revision in ["../../x", "/etc/x", "", "a/../../../b"] {
-            cache.set_commit(revision, &commit).unwrap();
+            cache.set_commit(revision, &commit);
             assert_eq!(cache.commit(revision), None, "{revision}");
         }
         for revision in ["main", "feature/x"] {
-            cache.set_commit(revision, &commit).unwrap();
+            cache.set_commit(revision, &commit);
             assert_eq!(cache.commit(revision).as_deref(), Some(commit.as_str()));
         }
     }
@@ -253,8 +278,8 @@ mod tests {
         let (_folder, cache) = cache();
         let key = "ab".repeat(32);
         assert!(!cache.is_verified(&key));
-        write(&cache.blob(&key), b"bytes").unwrap();
-        cache.set_verified(&key).unwrap();
+        write(&cache.blob(&key), b"bytes");
+        cache.set_verified(&key);
         assert!(cache.is_verified(&key));
         fs::write(cache.blob(&key), b"bytes and more").unwrap();
         assert!(!cache.is_verified(&key));
@@ -271,16 +296,21 @@ mod tests {
             file("c", None),
         ];
         assert_eq!(cache.tree(&commit), None);
-        cache.set_tree(&commit, &files).unwrap();
+        cache.set_tree(&commit, &files);
         assert_eq!(cache.tree(&commit).unwrap(), files);
         // A list that somebody else wrote leads nowhere else either.
-        cache.set_tree(&commit, &[file("../../a", None)]).unwrap();
+        cache.set_tree(&commit, &[file("../../a", None)]);
         assert_eq!(cache.tree(&commit).unwrap(), []);
         let key = "ab".repeat(32);
-        write(&cache.blob(&key), b"bytes").unwrap();
+        write(&cache.blob(&key), b"bytes");
         cache.link(&commit, "a", &key).unwrap();
         cache.link(&commit, "a", &key).unwrap();
         assert_eq!(cache.here(&commit), files[..1]);
+        assert!(cache.is_link(&commit, "a", &key) && !cache.is_link(&commit, "b", &key));
+        cache.set_head(&key, b"a header");
+        assert_eq!(cache.head(&key), b"a header");
+        fs::write(cache.note("heads", &key), b"damaged").unwrap();
+        assert_eq!(cache.head(&key), b"");
         assert_eq!(fs::read(cache.snapshot(&commit).join("a")).unwrap(), b"bytes");
     }
 }

@@ -104,7 +104,8 @@ impl Download<'_> {
                 partial.file.sync_all().map_err(ExecError::io("sync", &path))?;
                 drop(partial.file);
                 fs::rename(&path, self.cache.blob(key)).map_err(ExecError::io("rename", &path))?;
-                return Ok(self.cache.set_verified(key)?);
+                self.cache.set_verified(key);
+                return Ok(());
             }
             fs::remove_file(&path).map_err(ExecError::io("remove", &path))?;
             if last || !begun {
@@ -125,7 +126,8 @@ impl Download<'_> {
     fn fill(&self, partial: &mut Partial) -> Result<(), Error> {
         let mut machine = None;
         let mut furthest = partial.len;
-        let filled = retry::run(self.web.policy(), |tries| {
+        let is_cancelled = || self.watch.is_cancelled();
+        let filled = retry::run_until(self.web.policy(), &is_cancelled, |tries| {
             let now = self.once(partial, tries, &mut furthest);
             now.or_else(|stop| match stop {
                 Stop::Trouble(trouble) => Err(trouble),
@@ -135,8 +137,11 @@ impl Download<'_> {
                 }
             })
         });
-        filled?;
-        machine.map_or(Ok(()), |error| Err(error.into()))
+        match (filled, machine) {
+            (_, Some(error)) => Err(error.into()),
+            (Err(_), None) if is_cancelled() => Err(ExecError::Interrupted.into()),
+            (filled, None) => Ok(filled?),
+        }
     }
 
     /// One connection.

@@ -41,11 +41,14 @@ use crate::recipe::AdapterRef;
 use cache::Cache;
 use parallel::{all_of, at_once, machines};
 use repo::Repo;
-use trouble::{About, Kind, is_commit};
+use trouble::{About, Kind, Trouble, is_commit};
 use web::Web;
 
 /// The branch that a name without a revision means.
 const MAIN: &str = "main";
+
+/// Repositories by name and revision, or what is wrong with them.
+type Found = BTreeMap<(RepoName, String), Result<Arc<Repo>, Problems>>;
 
 /// Models by name.
 pub struct Hub {
@@ -55,7 +58,7 @@ pub struct Hub {
     at_once: usize,
     /// Made when it is first needed: recipes of local folders need none.
     web: OnceLock<Arc<Web>>,
-    found: Mutex<BTreeMap<AdapterRef, Result<Arc<Repo>, Problems>>>,
+    found: Mutex<Found>,
 }
 
 impl fmt::Debug for Hub {
@@ -102,10 +105,16 @@ impl Hub {
         let mut wanted: Vec<&AdapterRef> = models.iter().filter(|m| is_elsewhere(m)).collect();
         wanted.sort();
         wanted.dedup();
-        let found = all_of(at_once(&wanted, self.at_once, |model| self.repo(model)))?;
+        let found = all_of(at_once(&wanted, self.at_once, |model| {
+            let Some(name) = RepoName::parse(&model.path) else { return Ok(None) };
+            let revision = model.revision.as_deref().unwrap_or(MAIN);
+            // What the cache had is not what they are now.
+            let state = self.web()?.state(&name, revision).map_err(|trouble| self.told(trouble))?;
+            Ok(Some(state.commit))
+        }))?;
         let mut pins = Pins::default();
-        for (model, repo) in wanted.iter().zip(found) {
-            repo.iter().for_each(|repo| pins.add(model, repo.commit()));
+        for (model, commit) in wanted.iter().zip(found) {
+            commit.iter().for_each(|commit| pins.add(model, commit));
         }
         Ok(pins)
     }
@@ -117,7 +126,9 @@ impl Hub {
     fn repo(&self, model: &AdapterRef) -> Result<Option<Arc<Repo>>, Error> {
         let Some(name) = RepoName::parse(&model.path) else { return Ok(None) };
         let known = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known().get(model) {
+        let revision = model.revision.as_deref().unwrap_or(MAIN);
+        let key = (name.clone(), revision.to_owned());
+        if let Some(known) = known().get(&key) {
             return Ok(Some(known.clone()?));
         }
         let found = match self.open(model, name) {
@@ -125,7 +136,7 @@ impl Hub {
             Err(Error::Input(problems)) => Err(problems),
             Err(machine) => return Err(machine),
         };
-        known().insert(model.clone(), found.clone());
+        known().insert(key, found.clone());
         Ok(Some(found?))
     }
 
@@ -145,7 +156,7 @@ impl Hub {
         let asked = self.web()?.state(repo, revision);
         let trouble = match asked {
             Ok(state) => {
-                cache.set_commit(revision, &state.commit)?;
+                cache.set_commit(revision, &state.commit);
                 return Ok(state.commit);
             }
             Err(trouble) => trouble,
@@ -166,12 +177,19 @@ impl Hub {
                 .hint(format!("fetch it first: `growmerge fetch {about}`"))
                 .into())
             }
-            (Kind::NoSuchRepo | Kind::Hidden, _) => {
+            _ => Err(self.told(trouble)),
+        }
+    }
+
+    /// What is wrong with a model, where a folder of its name would have been as good.
+    fn told(&self, trouble: Trouble) -> Error {
+        match trouble.kind {
+            Kind::NoSuchRepo | Kind::Hidden => {
                 let mut problem = Problem::from(trouble);
                 problem.what += "; nor is there a folder of this name";
-                Err(problem.into())
+                problem.into()
             }
-            _ => Err(trouble.into()),
+            _ => trouble.into(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `RECIPE.lock`: the commits that a recipe's models were when it was locked, so that it means the same next year.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,17 @@ impl Pins {
         if self.models.is_empty() {
             text.push_str("  {}\n");
         }
-        std::fs::write(&path, text).map_err(ExecError::io("write", &path))?;
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || -> std::io::Result<()> {
+            let mut builder = tempfile::Builder::new();
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let mut file = builder.tempfile_in(folder)?;
+            file.write_all(text.as_bytes())?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().map_err(ExecError::io("write", &path))?;
         Ok(path)
     }
 }

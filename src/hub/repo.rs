@@ -51,7 +51,7 @@ impl Repo {
             }
             None => {
                 let files = listed(&web, &repo, &commit)?;
-                cache.set_tree(&commit, &files)?;
+                cache.set_tree(&commit, &files);
                 files
             }
         };
@@ -154,7 +154,7 @@ impl Remote for Repo {
         if bytes.end > head.len() as u64 {
             let missing = head.len() as u64..bytes.end;
             head.extend(self.ask(file, missing)?);
-            self.cache.set_head(key, &head)?;
+            self.cache.set_head(key, &head);
         }
         Ok(head[bytes.start as usize..bytes.end as usize].to_vec())
     }
@@ -187,7 +187,10 @@ impl Remote for Repo {
     fn verified(&self, file: &str) -> Option<String> {
         let listed = self.files.iter().find(|f| f.name == file)?;
         match &listed.identity {
-            Some(Identity::Sha256(hex)) if self.cache.is_verified(hex) => Some(hex.clone()),
+            Some(Identity::Sha256(hex)) => {
+                let known = self.cache.is_link(&self.commit, file, hex) && self.cache.is_verified(hex);
+                known.then(|| hex.clone())
+            }
             _ => None,
         }
     }

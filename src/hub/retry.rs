@@ -1,9 +1,12 @@
 //! Trying again: what may pass by itself gets some time to do so.
 
 use std::hash::{BuildHasher, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::trouble::{Again, Trouble};
+
+/// How often to look whether to go on.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How often something is tried, and how long is waited in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +67,32 @@ pub(super) fn run<T>(
     policy: &Policy,
     once: impl FnMut(&mut Tries) -> Result<T, Trouble>,
 ) -> Result<T, Trouble> {
-    run_with(policy, std::thread::sleep, once)
+    run_until(policy, &|| false, once)
 }
 
+/// As [`run`], given up as soon as it is to be: what failed last is told then.
+pub(super) fn run_until<T>(
+    policy: &Policy,
+    is_cancelled: &dyn Fn() -> bool,
+    once: impl FnMut(&mut Tries) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let sleep = |wait: Duration| {
+        let until = Instant::now() + wait;
+        while !is_cancelled() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return true,
+                left => std::thread::sleep(left.min(LOOK)),
+            }
+        }
+        false
+    };
+    run_with(policy, sleep, once)
+}
+
+/// `sleep` says whether to go on.
 fn run_with<T>(
     policy: &Policy,
-    mut sleep: impl FnMut(Duration),
+    mut sleep: impl FnMut(Duration) -> bool,
     mut once: impl FnMut(&mut Tries) -> Result<T, Trouble>,
 ) -> Result<T, Trouble> {
     let mut tries = Tries::default();
@@ -92,7 +115,9 @@ fn run_with<T>(
         } else {
             tracing::info!("{trouble}; trying again in {} ms", wait.as_millis());
         }
-        sleep(wait);
+        if !sleep(wait) {
+            return Err(trouble);
+        }
     }
 }
 
@@ -127,7 +152,14 @@ mod tests {
     fn tried(kinds: Vec<Result<(), Kind>>) -> (Vec<Duration>, Result<(), Trouble>) {
         let mut waits = Vec::new();
         let mut kinds = kinds.into_iter();
-        let ended = run_with(&POLICY, |wait| waits.push(wait), |_| kinds.next().unwrap().map_err(trouble));
+        let ended = run_with(
+            &POLICY,
+            |wait| {
+                waits.push(wait);
+                true
+            },
+            |_| kinds.next().unwrap().map_err(trouble),
+        );
         assert!(kinds.next().is_none(), "not all of them were asked for");
         (waits, ended)
     }
@@ -161,7 +193,7 @@ mod tests {
         let mut calls = 0;
         let ended = run_with(
             &POLICY,
-            |_| (),
+            |_| true,
             |tries| -> Result<(), Trouble> {
                 calls += 1;
                 if calls <= 10 {

@@ -1,6 +1,7 @@
 //! What a plan reads of files that are elsewhere, or were when it was made.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::{Contents, Plan};
 use crate::checkpoint::{Place, SafetensorsFile};
@@ -17,13 +18,28 @@ pub struct ToFetch {
     pub here: u64,
 }
 
+impl ToFetch {
+    /// Of files that are away; nothing of none.
+    pub fn of(away: &[&Place]) -> Option<Self> {
+        let sum = |of: fn(&Place) -> u64| away.iter().map(|place| of(place)).sum();
+        let found = Self { files: away.len(), bytes: sum(Place::bytes), here: sum(Place::arrived) };
+        (found.files > 0).then_some(found)
+    }
+}
+
+impl fmt::Display for ToFetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { files, bytes, here } = self;
+        let plural = if *files == 1 { "file" } else { "files" };
+        write!(f, "to fetch: {files} {plural}, {:.1} MB", *bytes as f64 / 1e6)?;
+        if *here > 0 { write!(f, " ({:.1} MB of it here)", *here as f64 / 1e6) } else { Ok(()) }
+    }
+}
+
 impl Plan {
     /// How much has to be brought here; nothing if everything is here.
     pub fn to_fetch(&self) -> Option<ToFetch> {
-        let away = self.away();
-        let sum = |of: fn(&Place) -> u64| away.iter().map(|place| of(place)).sum();
-        let found = ToFetch { files: away.len(), bytes: sum(Place::bytes), here: sum(Place::arrived) };
-        (found.files > 0).then_some(found)
+        ToFetch::of(&self.away())
     }
 
     /// Weight files that hold what its jobs read: of a model of which it takes some layers, perhaps not all.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Change, Input, Job, Plan, Stage, ToFetch, Work};
+use super::{Change, Input, Job, Plan, Stage, Work};
 use crate::checkpoint::Checkpoint;
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
@@ -49,11 +49,8 @@ impl Plan {
                 bytes as f64 / 1e6,
             );
         }
-        if let Some(ToFetch { files, bytes, here }) = self.to_fetch() {
-            let here =
-                if here > 0 { format!(" ({:.1} MB of it here)", here as f64 / 1e6) } else { String::new() };
-            let plural = if files == 1 { "file" } else { "files" };
-            let _ = writeln!(text, "  to fetch: {files} {plural}, {:.1} MB{here}", bytes as f64 / 1e6);
+        if let Some(fetch) = self.to_fetch() {
+            let _ = writeln!(text, "  {fetch}");
         }
         self.describe_vocabulary(&mut text);
         let _ = writeln!(text, "\noutput");

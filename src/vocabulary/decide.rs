@@ -40,7 +40,7 @@ pub fn decide(
         Owner::Model(owner) => Some(*owner),
         Owner::Outside(_) => None,
     };
-    let tokenizers = Tokenizers::read(models, base, begun_with, words, problems)?;
+    let tokenizers = Tokenizers::read(models, base, begun_with, finder, words, problems)?;
     let matrices = matrices(models, &tokenizers, problems)?;
     let (at, outside) = match &owner {
         Owner::Model(owner) => (*owner, None),
@@ -141,6 +141,7 @@ impl Tokenizers {
         models: &[Model<'_>],
         base: usize,
         begun_with: Option<usize>,
+        finder: &Finder<'_>,
         words: &VocabularyWords,
         problems: &mut Problems,
     ) -> Option<Self> {
@@ -159,6 +160,9 @@ impl Tokenizers {
                         format!("has no tokenizer.json and is taken to have that of {}", models[base].name());
                     problems.push(Problem::warning(model.name(), what));
                     all[m] = all[base].clone();
+                } else if finder.unreadable.borrow().has_errors() {
+                    // It may be there, and will be told to be unreadable.
+                    return None;
                 } else {
                     problems.push(tokenizer::missing(model.folder).spot(spot.clone()));
                 }

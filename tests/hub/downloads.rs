@@ -183,7 +183,11 @@ fn a_fetch_that_is_cancelled_keeps_what_it_has() {
     });
     assert_eq!(error.exit_code(), 130);
     assert!(place.is_away());
+    let there = place.arrived();
+    assert!(there > 0, "what had come is kept");
+    world.hub.forget();
     assert_eq!(std::fs::read(bring(&hub, REPO, FILE).unwrap()).unwrap(), bytes);
+    assert_eq!(world.reads(FILE), [Some(format!("bytes={there}-{}", LENGTH - 1))]);
 }
 
 #[test]
@@ -268,5 +272,60 @@ fn a_hub_that_cannot_be_reached_leaves_what_the_cache_has() {
     let settings = growmerge::hub::Settings::from_vars(var).unwrap().with_policy(quick(2));
     let hub = growmerge::hub::Hub::new(settings, None, 4);
     assert_eq!(std::fs::read(bring(&hub, REPO, FILE).unwrap()).unwrap(), bytes);
-    assert_eq!(find(&hub, "own/other").unwrap_err().exit_code(), 2);
+    assert_eq!(find(&hub, "own/other").unwrap_err().exit_code(), 3);
+    let models = [growmerge::recipe::AdapterRef { path: REPO.into(), revision: None }];
+    assert_eq!(hub.commits(&models).unwrap_err().exit_code(), 3, "what it was is not what it is");
+}
+
+#[test]
+fn a_wait_ends_when_it_is_cancelled() {
+    let (world, _) = world();
+    world.hub.fault(Fault::on(FILE).busy(503, "60").times(3));
+    let patient = growmerge::hub::Policy { patience: Duration::from_secs(60), ..quick(4) };
+    let hub = growmerge::hub::Hub::new(world.settings().with_policy(patient), None, 4);
+    let place = Place { folder: Folder::Remote(find(&hub, REPO).unwrap()), name: FILE.into() };
+    let cancel = AtomicBool::new(false);
+    let begun = std::time::Instant::now();
+    let error = std::thread::scope(|scope| {
+        let fetching = scope.spawn(|| fetch(&[&place], 2, &Quiet, &cancel));
+        std::thread::sleep(Duration::from_millis(300));
+        cancel.store(true, Ordering::Relaxed);
+        fetching.join().unwrap().unwrap_err()
+    });
+    assert_eq!(error.exit_code(), 130);
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn what_was_not_checked_is_not_said_to_have_been() {
+    let (world, bytes) = world();
+    let hub = world.client();
+    let path = bring(&hub, REPO, FILE).unwrap();
+    let repo = find(&hub, REPO).unwrap();
+    assert!(repo.verified(FILE).is_some());
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(repo.is_here(FILE) && repo.verified(FILE).is_none(), "a file of somebody else's");
+}
+
+#[cfg(unix)]
+#[test]
+fn notes_are_for_everybody_and_not_needed() {
+    use std::os::unix::fs::PermissionsExt;
+    let (world, bytes) = world();
+    bring(&world.client(), REPO, FILE).unwrap();
+    let notes: Vec<String> = tree(&world.cache())
+        .into_iter()
+        .filter(|f| f.contains("/refs/") || f.contains(".growmerge/"))
+        .collect();
+    assert!(notes.len() >= 3, "{notes:?}");
+    for note in &notes {
+        let mode = std::fs::metadata(world.cache().join(note)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o444, 0o444, "{note}: {mode:o}");
+    }
+    // Where they cannot be written: a file stands where their folder would be.
+    let own = world.cache().join("models--own--model");
+    std::fs::remove_dir_all(own.join(".growmerge")).unwrap();
+    std::fs::write(own.join(".growmerge"), "").unwrap();
+    assert_eq!(std::fs::read(bring(&world.client(), REPO, FILE).unwrap()).unwrap(), bytes);
 }

@@ -12,6 +12,7 @@ use growmerge::recipe::Reading;
 use growmerge::write::Manifest;
 use serde_json::{Value, json};
 
+use crate::loopback::Fault;
 use crate::world::{Quiet, World, find, noise, quickstart, tree};
 
 const LANGUAGES: [&str; 6] = ["en", "et", "fo", "is", "sv", "fa"];
@@ -346,4 +347,41 @@ fn a_header_that_lies_is_refused() {
     }
     assert!(find(&world.client(), "own/none").is_err());
     assert!(!Path::new("own").exists());
+}
+
+#[test]
+fn a_header_that_cannot_be_had_is_the_networks_fault_and_a_damaged_note_nobodys() {
+    let world = World::new();
+    let repo = world.hub.repo("own/big");
+    let names: Vec<String> =
+        (0..900).map(|i| format!("model.layers.{i}.a_rather_long_name_of_a_tensor.weight")).collect();
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|n| (n.as_str(), &[4, 4][..])).collect();
+    repo.put_lfs("model.safetensors", safetensors(&tensors, &noise(900 * 32)));
+    repo.put("config.json", r#"{"model_type": "llama"}"#).commit();
+    let recipe = world.path("recipe.yaml");
+    std::fs::write(&recipe, "merge_method: passthrough\nmodels: [{model: own/big}]\n").unwrap();
+    // The first part of the header comes, the second does not.
+    world.hub.fault(Fault::on("model.safetensors").busy(503, "0").after(2).times(9));
+    let failed = world.growmerge().arg("plan").arg(&recipe).assert().code(3);
+    let told = String::from_utf8_lossy(&failed.get_output().stderr).into_owned();
+    assert!(told.contains("503") && !told.contains("the machine"), "{told}");
+    let world = quickstarts();
+    let before = plan(&world, &remote()).digest;
+    for note in tree(&world.cache()).iter().filter(|f| f.contains(".growmerge/heads/")) {
+        std::fs::write(world.cache().join(note), noise(100)).unwrap();
+    }
+    assert_eq!(plan(&world, &remote()).digest, before);
+}
+
+#[test]
+fn a_folder_that_is_taken_is_told_before_anything_is_fetched() {
+    let world = quickstarts();
+    let recipe = world.path("recipe.yaml");
+    std::fs::write(&recipe, remote()).unwrap();
+    let out = world.path("out");
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("mine"), "x").unwrap();
+    world.growmerge().arg("merge").args([&recipe, &out]).assert().code(2);
+    world.growmerge().args(["extract-lora", "own/et", "own/en", "--rank", "2"]).arg(&out).assert().code(2);
+    assert!(world.reads("model.safetensors").iter().all(Option::is_some), "headers at most");
 }

@@ -9,6 +9,8 @@ mod dense;
 mod save;
 mod sketch;
 
+pub use save::refuse_full;
+
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -105,7 +107,7 @@ pub fn extract(
     how: &Extraction,
     on_done: &(dyn Fn(&Update) + Sync),
 ) -> Result<Extracted, Error> {
-    save::refuse_full(folder)?;
+    refuse_full(folder)?;
     let (chosen, mut extracted) = choose::choose(model, base, how)?;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(how.threads.max(1))

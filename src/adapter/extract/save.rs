@@ -33,7 +33,10 @@ enum Data<'a> {
 }
 
 /// An adapter is written into a folder of its own.
-pub(super) fn refuse_full(folder: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// If there is anything in it but an unfinished one.
+pub fn refuse_full(folder: &Path) -> Result<(), Error> {
     let name = folder.display().to_string();
     if folder.is_file() {
         return Err(Problem::error(name, "is a file, not a folder").into());
