@@ -1,5 +1,3 @@
-use std::sync::atomic::AtomicBool;
-
 use growmerge::adapter::Adapter;
 use growmerge::checkpoint::{Checkpoint, Folder, Place, SafetensorsFile};
 use growmerge::plan::{Library, beside};
@@ -44,9 +42,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         eprintln!("{problems}");
     }
     let places: Vec<&Place> = models.iter().flat_map(|(_, places)| places).collect();
-    let cancel = if places.is_empty() { Default::default() } else { merge::cancel_on_signal()? };
-    let cancel: &AtomicBool = &cancel;
-    args.elsewhere.bring(&places, args.quiet, cancel)?;
+    let cancel = merge::cancel_on_signal()?;
+    args.elsewhere.bring(&places, args.quiet, &cancel)?;
     for (folder, _) in &models {
         super::print(&format!("{}\n", folder.path().display()))?;
     }

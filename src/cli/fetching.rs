@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +17,6 @@ pub(super) struct Bars {
     files: Option<MultiProgress>,
     total: Progress,
     running: Mutex<HashMap<usize, File>>,
-    /// Bytes that were there before.
-    before: AtomicU64,
 }
 
 /// A file on its way.
@@ -37,7 +34,7 @@ impl Bars {
             (Some(files), Progress::Bar(bar)) => Progress::Bar(files.add(bar)),
             (_, total) => total,
         };
-        Self { files, total, running: Mutex::default(), before: AtomicU64::new(0) }
+        Self { files, total, running: Mutex::default() }
     }
 
     /// Takes the bars away.
@@ -71,7 +68,6 @@ impl Bars {
 impl Observer for Bars {
     fn begin(&self, bytes: u64, here: u64) {
         self.total.announce(bytes);
-        self.before.store(here, Ordering::Relaxed);
         if !self.is_silent() && bytes > 0 {
             let before =
                 if here > 0 { format!(", {} of it here already", size::show(here)) } else { String::new() };

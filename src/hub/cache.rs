@@ -10,7 +10,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -20,6 +20,7 @@ use super::name::RepoName;
 use super::trouble::is_commit;
 use crate::checkpoint::{Identity, Listed};
 use crate::problem::ExecError;
+use crate::write::write_small;
 
 /// Bytes of a note's own checksum.
 const SUM: usize = 32;
@@ -215,20 +216,10 @@ pub(super) fn make_parent(path: &Path) -> Result<(), ExecError> {
 /// Writes a note whole or not at all. It spares a question next time; where it cannot be written, as in a cache that
 /// others keep, that is all that is lost.
 fn write(path: &Path, bytes: &[u8]) {
-    let put = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        // As any file: whoever may read the cache may read this.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.prefix(".growmerge-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    if let Err(why) = put() {
-        tracing::info!("{} was not written: {why}", path.display());
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let put = || write_small(path.parent().unwrap_or(Path::new(".")), name, bytes);
+    if let Err(why) = make_parent(path).and_then(|()| put()) {
+        tracing::info!("{why}");
     }
 }
 

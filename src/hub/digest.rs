@@ -4,6 +4,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Identity;
+use crate::plan::hex;
 
 /// The sum of a file's bytes, from its beginning.
 #[derive(Clone)]
@@ -33,7 +34,6 @@ impl Sum {
 
     /// Of all bytes that were added.
     pub(super) fn identity(self) -> Identity {
-        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
         match self {
             Self::Sha256(sum) => Identity::Sha256(hex(&sum.finalize())),
             Self::Git(sum) => Identity::Git(hex(&sum.finalize())),

@@ -1,7 +1,6 @@
 //! `RECIPE.lock`: the commits that a recipe's models were when it was locked, so that it means the same next year.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::trouble::is_commit;
 use crate::problem::{Error, ExecError, Problem, Problems};
 use crate::recipe::AdapterRef;
+use crate::write::write_small;
 
 /// Commits by what a recipe calls them, `owner/name` or `owner/name@revision`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,16 +91,8 @@ impl Pins {
             text.push_str("  {}\n");
         }
         let folder = path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || -> std::io::Result<()> {
-            let mut builder = tempfile::Builder::new();
-            #[cfg(unix)]
-            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let mut file = builder.tempfile_in(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(ExecError::io("write", &path))?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        write_small(folder, name, text.as_bytes())?;
         Ok(path)
     }
 }

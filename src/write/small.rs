@@ -8,7 +8,7 @@ use crate::problem::ExecError;
 
 /// Writes `bytes` to `folder/name`; a reader sees the old contents or the new, never a part. The file
 /// gets the permissions that the user's umask leaves, like any other new file.
-pub(super) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ExecError> {
+pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), ExecError> {
     let path = folder.join(name);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".growmerge-");

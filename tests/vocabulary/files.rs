@@ -7,8 +7,8 @@ use growmerge::plan::Plan;
 use serde_json::{Value, json};
 
 use crate::support;
-use crate::support::{Noise, Tensors, f32s, merge, plan, run};
-use crate::{TABLES, checkpoint, file, golden, golden_recipe, ids, list, row, two};
+use crate::support::{Noise, merge, plan, run};
+use crate::{TABLES, adapter, checkpoint, file, golden, golden_recipe, ids, list, row, two};
 
 #[test]
 fn a_model_whose_tokenizer_is_taken_brings_its_special_tokens() {
@@ -154,16 +154,7 @@ fn a_stage_with_a_union_is_an_input_like_any_other() {
 #[test]
 fn an_adapter_brings_its_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
-    let (base, adapter) = (golden().join("inputs/en"), folder.path().join("adapter"));
-    std::fs::create_dir_all(&adapter).unwrap();
-    let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]});
-    std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
-    let mut tensors = Tensors::new();
-    for (part, shape) in [("A", [1, 8]), ("B", [8, 1])] {
-        let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight");
-        tensors.insert(name, f32s(&shape, [0.5; 8]));
-    }
-    support::save(&adapter.join("adapter_model.safetensors"), &tensors);
+    let (base, adapter) = (golden().join("inputs/en"), adapter(folder.path()));
     let recipe =
         format!("merge_method: passthrough\nmodels:\n  - model: {}+{}\n", base.display(), adapter.display());
     let of_base = std::fs::read(base.join("tokenizer.json")).unwrap();

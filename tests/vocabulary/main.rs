@@ -124,3 +124,18 @@ fn two(parameters: &str) -> String {
 fn list(tokens: &[&str]) -> Vec<String> {
     tokens.iter().map(|token| (*token).to_owned()).collect()
 }
+
+/// An adapter of the golden models, without a tokenizer.
+fn adapter(folder: &Path) -> PathBuf {
+    let adapter = folder.join("adapter");
+    std::fs::create_dir_all(&adapter).unwrap();
+    let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]});
+    std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
+    let mut tensors = Tensors::new();
+    for (part, shape) in [("A", [1, 8]), ("B", [8, 1])] {
+        let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight");
+        tensors.insert(name, f32s(&shape, [0.5; 8]));
+    }
+    support::save(&adapter.join("adapter_model.safetensors"), &tensors);
+    adapter
+}

@@ -7,26 +7,11 @@ use growmerge::plan::PlanOptions;
 use growmerge::recipe::Reading;
 use serde_json::{Value, json};
 
-use crate::support::{self, Tensors, f32s, plan, refusal};
-use crate::{file, golden, two};
+use crate::support::{self, plan, refusal};
+use crate::{adapter, file, golden, two};
 
 fn input(name: &str) -> PathBuf {
     golden().join("inputs").join(name)
-}
-
-/// An adapter of the golden models, without a tokenizer.
-fn adapter(folder: &Path) -> PathBuf {
-    let adapter = folder.join("adapter");
-    std::fs::create_dir_all(&adapter).unwrap();
-    let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"]});
-    std::fs::write(adapter.join("adapter_config.json"), config.to_string()).unwrap();
-    let mut tensors = Tensors::new();
-    for (part, shape) in [("A", [1, 8]), ("B", [8, 1])] {
-        let name = format!("base_model.model.model.layers.0.self_attn.q_proj.lora_{part}.weight");
-        tensors.insert(name, f32s(&shape, [0.5; 8]));
-    }
-    support::save(&adapter.join("adapter_model.safetensors"), &tensors);
-    adapter
 }
 
 /// Gives an adapter a tokenizer that can be told from that of `et`, and a template.
