@@ -22,6 +22,7 @@ pub use draft::{Draft, Existing, Opened, Sync};
 pub use manifest::{
     InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
 };
+#[cfg(feature = "hub")]
 pub(crate) use small::write as write_small;
 pub use verify::{Finding, Report, members, verify};
 
