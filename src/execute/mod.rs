@@ -14,6 +14,7 @@ mod measure;
 mod non_finite;
 mod output;
 mod piece;
+mod reader;
 mod rows;
 mod run;
 mod search;
@@ -21,6 +22,7 @@ mod stage;
 mod statistics;
 
 pub use piece::{ALIGN, Piece};
+pub use reader::{Reader, Room};
 
 use std::sync::atomic::AtomicBool;
 
