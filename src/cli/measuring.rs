@@ -73,13 +73,23 @@ pub(super) struct Options {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum SplitChoice {
+pub(super) enum SplitChoice {
     /// A line
     Line,
     /// Lines up to a blank one
     Paragraph,
     /// The whole file
     File,
+}
+
+impl From<SplitChoice> for Split {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Line => Self::Line,
+            SplitChoice::Paragraph => Self::Paragraph,
+            SplitChoice::File => Self::File,
+        }
+    }
 }
 
 /// `et=et.txt`.
@@ -202,12 +212,7 @@ impl Options {
     }
 
     fn split(&self, default: Option<Split>) -> Split {
-        match self.documents {
-            None => default.unwrap_or(Split::Line),
-            Some(SplitChoice::Line) => Split::Line,
-            Some(SplitChoice::Paragraph) => Split::Paragraph,
-            Some(SplitChoice::File) => Split::File,
-        }
+        self.documents.map_or_else(|| default.unwrap_or(Split::Line), Split::from)
     }
 
     /// The rules that the options ask for; where they are silent, those of `default`, else our own.

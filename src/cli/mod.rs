@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod count;
 mod elsewhere;
 mod eval;
 mod explain;
@@ -59,6 +60,7 @@ enum Command {
     Verify(verify::Args),
     Eval(eval::Args),
     Check(check::Args),
+    Count(count::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Schema(schema::Args),
@@ -100,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Count(args) => count::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),
