@@ -16,6 +16,7 @@ mod parameters;
 mod read;
 mod reader;
 mod reference;
+mod retune;
 mod setting;
 mod vocabulary;
 
@@ -27,6 +28,7 @@ pub use grid::{Grid, MAX_MEMBERS, Member};
 pub use grow::{Amount, Grow, HeadForm, NoiseWords};
 pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use reference::{AdapterRef, ModelRef, Named};
+pub use retune::with_coefficients;
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};
 

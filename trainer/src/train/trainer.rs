@@ -88,8 +88,11 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub(super) fn look(&mut self, sequences: &[Vec<u32>]) -> Result<Step, Problems> {
         let loss = self.gradients(sequences)?;
-        let gradient_norm =
-            if loss.is_finite() { self.pool.install(|| norm(self.gradients.total().values())) } else { f64::NAN };
+        let gradient_norm = if loss.is_finite() {
+            self.pool.install(|| norm(self.gradients.total().values()))
+        } else {
+            f64::NAN
+        };
         Ok(Step { loss, gradient_norm })
     }
 
