@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod count;
 mod elsewhere;
 mod eval;
 mod explain;
@@ -62,6 +63,7 @@ enum Command {
     Eval(eval::Args),
     Check(check::Args),
     Tune(tune::Args),
+    Count(count::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Schema(schema::Args),
@@ -104,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Tune(args) => tune::run(&args),
+        Command::Count(args) => count::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -19,6 +19,7 @@ mod reference;
 mod retune;
 mod setting;
 mod vocabulary;
+mod weighting;
 
 use std::ops::Range;
 
@@ -31,6 +32,7 @@ pub use reference::{AdapterRef, ModelRef, Named};
 pub use retune::with_coefficients;
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};
+pub use weighting::{By, Weighting};
 
 use crate::problem::{Problem, Problems, Spot};
 

@@ -7,6 +7,7 @@
 pub mod agents;
 pub mod decoder;
 pub mod hypercloning;
+pub mod rows;
 pub mod sce;
 pub mod sphere;
 pub mod vocabulary;
