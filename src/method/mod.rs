@@ -43,6 +43,11 @@ pub use operator::{
 pub(crate) use operator::{divergences, importance};
 pub use param::{Fallback, Kind, Param, Scope};
 
+/// What `format` says in the header of a file with a model's importance.
+pub const FISHER_FORMAT: &str = "growmerge fisher 1";
+/// What it says in that of a file with Gram matrices.
+pub const GRAM_FORMAT: &str = "growmerge gram 1";
+
 /// Every method, in the order in which `growmerge methods` lists them.
 pub static METHODS: &[&Method] = &[
     &linear::METHOD,
