@@ -13,6 +13,7 @@ mod dare_ties;
 mod della;
 mod della_linear;
 mod deltas;
+mod factors;
 mod gram;
 mod karcher;
 mod linear;
@@ -36,6 +37,7 @@ use crate::device::{Chunk, Device};
 use crate::problem::ExecError;
 
 pub use args::{Arg, Args, Invalid, Setup};
+pub use factors::{Factors, NormShare};
 pub use operator::{
     AbsSums, AnyOperator, Band, Block, Keep, Measured, Operator, Quantity, RandomDrop, RunsOn, Stat, Then,
     Vectors,

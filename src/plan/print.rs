@@ -10,10 +10,7 @@ use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
 fn values(args: &Args) -> String {
-    let show = |value: Arg| match value {
-        Arg::Number(x) => format!("{x}"),
-        Arg::Word(word) => word.to_owned(),
-    };
+    let show = |value: &Arg| value.describe(|x| format!("{x}"));
     args.iter().map(|(name, value)| format!("{name} {}", show(value))).collect::<Vec<_>>().join(", ")
 }
 
