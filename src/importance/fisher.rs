@@ -1,15 +1,16 @@
 //! The diagonal of the empirical Fisher information.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde_json::{Map, json};
 
-use super::save::{Entry, save};
 use super::{About, Task};
-use crate::checkpoint::DType;
+use crate::checkpoint::{DType, Saved, save};
 use crate::decoder::{Batch, Decoder, Gradients, Layout, Memory, Scratch};
-use crate::method::FISHER_FORMAT;
+use crate::device::cpu::Cpu;
+use crate::device::{Chunk, Device};
+use crate::method::FileKind;
 use crate::problem::{Error, ExecError, Problem};
 
 /// For each weight the sum over sequences of the squared gradient of the sequence's log-likelihood, divided by the
@@ -146,15 +147,19 @@ impl Fisher {
     /// # Errors
     /// What the system has against it.
     pub fn save(&self, path: &Path) -> Result<(), ExecError> {
-        let mut about = self.about.metadata(FISHER_FORMAT);
-        about.insert("mean".into(), json!(self.mean.to_string()));
-        let entry = |slot: &'_ crate::decoder::Slot| Entry {
-            name: slot.name.clone(),
-            dtype: DType::BF16,
-            shape: slot.shape.clone(),
-            values: self.values.get(slot.range.clone()).unwrap_or_default(),
-        };
-        save(path, about, &self.layout.slots().iter().map(entry).collect::<Vec<_>>())
+        let mut about = self.about.metadata(FileKind::Importance.format());
+        about.push(("mean", self.mean.to_string()));
+        let cpu = Cpu::new();
+        let mut tensors = Vec::new();
+        for slot in self.layout.slots() {
+            let values = self.values.get(slot.range.clone()).unwrap_or_default();
+            let mut bytes = vec![0; 2 * values.len()];
+            let values = cpu.load(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(values) })?;
+            cpu.store(&values, DType::BF16, &mut bytes)?;
+            let (name, shape) = (slot.name.clone(), slot.shape.clone());
+            tensors.push(Saved { name, dtype: DType::BF16, shape, bytes: Cow::Owned(bytes) });
+        }
+        save(path, &about, &tensors)
     }
 }
 
@@ -166,15 +171,14 @@ fn mean(values: &[f32]) -> f64 {
 
 impl About {
     /// For a file's header.
-    pub(super) fn metadata(&self, format: &str) -> Map<String, serde_json::Value> {
-        let entries = [
+    pub(super) fn metadata(&self, format: &str) -> Vec<(&'static str, String)> {
+        vec![
             ("format", format.to_owned()),
             ("language", self.language.clone()),
             ("model", self.model.clone()),
             ("sequences", self.sequences.to_string()),
             ("tokenizer", self.tokenizer.clone()),
             ("tokens", self.tokens.to_string()),
-        ];
-        entries.into_iter().map(|(key, value)| (key.to_owned(), json!(value))).collect()
+        ]
     }
 }

@@ -6,12 +6,11 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::save::{Entry, save};
 use super::{About, Sequence, Task};
-use crate::checkpoint::DType;
+use crate::checkpoint::{Saved, save};
 use crate::decoder::matmul::{Old, View, product};
 use crate::decoder::{Batch, Decoder, Fed, Layout, Scratch, Site};
-use crate::method::GRAM_FORMAT;
+use crate::method::FileKind;
 use crate::problem::{Error, ExecError, Problem};
 
 /// For each projection the mean over tokens of `x · xᵀ`.
@@ -106,18 +105,18 @@ impl Grams {
     /// What the system has against it.
     pub fn save(&self, path: &Path) -> Result<(), ExecError> {
         let mut shared = serde_json::Map::new();
-        let mut entries = Vec::new();
+        let mut tensors = Vec::new();
         for gram in &self.grams {
             let mut weights = gram.fed.weights.clone();
             weights.sort_unstable();
             let Some((first, others)) = weights.split_first() else { continue };
             shared.extend(others.iter().map(|other| (other.clone(), json!(first))));
             let shape = vec![gram.fed.width; 2];
-            entries.push(Entry { name: first.clone(), dtype: DType::F32, shape, values: &gram.values });
+            tensors.push(Saved::f32s(first.clone(), &shape, &gram.values));
         }
-        let mut about = self.about.metadata(GRAM_FORMAT);
-        about.insert("shared".into(), json!(serde_json::Value::Object(shared).to_string()));
-        save(path, about, &entries)
+        let mut about = self.about.metadata(FileKind::Grams.format());
+        about.push(("shared", serde_json::Value::Object(shared).to_string()));
+        save(path, &about, &tensors)
     }
 }
 

@@ -9,7 +9,6 @@
 mod fisher;
 mod gram;
 mod sample;
-mod save;
 
 use std::path::Path;
 

@@ -4,9 +4,9 @@ use super::builder::Builder;
 use super::params::{self, Position};
 use super::segment::Segment;
 use super::tensors::Draft;
-use super::{Job, Lookup, Source, Work};
+use super::{Beside, Job, Lookup, Source, Work};
 use crate::checkpoint::DType;
-use crate::method::{Args, Base, Method, Setup, Vectors};
+use crate::method::{self, Args, Base, Method, Setup, Vectors};
 use crate::problem::Problem;
 
 /// The inputs of a tensor in the roles that the method gives them.
@@ -44,20 +44,22 @@ impl<'a> Builder<'a> {
         let stored = self.inputs[reference.input].keeps_type(reference.tensor);
         let copy = !info.dtype.is_mergeable() || as_it_is && stored && dtype == info.dtype;
         // A copy reads one source only; the others are the same by definition or not looked at.
-        let job = |work, models, base, per_model: Vec<Args>| {
+        let job = |work, models, base, beside, per_model: Vec<Args>| {
             let shape = info.shape.clone();
             let mut lookup = lookup.clone();
             lookup.models.truncate(per_model.len());
             let (name, global) = (name.clone(), global.clone());
-            Job { name, dtype, shape, models, base, work, global, per_model, lookup }
+            Job { name, dtype, shape, models, base, beside, work, global, per_model, lookup }
         };
         let job = if copy {
-            job(Work::Copy(reference), vec![reference], None, Vec::new())
+            job(Work::Copy(reference), vec![reference], None, Beside::Nothing, Vec::new())
         } else if as_it_is {
             let Some(work) = self.conversion() else { return };
-            job(work, vec![reference], None, Vec::new())
+            job(work, vec![reference], None, Beside::Nothing, Vec::new())
         } else {
             let positions = positions(&models, segment);
+            let at = Position { t, tensor: &name };
+            let Some((beside, known)) = self.beside(segment, &at, &models) else { return };
             let setup = Setup {
                 tensor: &name,
                 shape: &info.shape,
@@ -65,10 +67,11 @@ impl<'a> Builder<'a> {
                 seed: self.seed,
                 global: &global,
                 models: &per_model,
+                beside: &known,
                 positions: &positions,
             };
             let Some(work) = self.merge(&setup) else { return };
-            job(work, models.into_iter().map(|(_, s)| s).collect(), base, per_model)
+            job(work, models.into_iter().map(|(_, s)| s).collect(), base, beside, per_model)
         };
         self.used.extend(job.sources());
         self.jobs.push(job);
@@ -147,6 +150,7 @@ impl<'a> Builder<'a> {
             seed: 0,
             global: &none[0],
             models: &none,
+            beside: &method::Beside::Nothing,
             positions: &[0],
         };
         (Method::named("passthrough")?.prepare)(&setup).ok().map(Work::Merge)

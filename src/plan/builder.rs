@@ -17,7 +17,10 @@ const LISTED: usize = 20;
 pub(super) struct Builder<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static Method,
+    /// Models, then what stands beside them.
     pub(super) inputs: &'a [Input],
+    /// Positions in `inputs` of what stands beside the models, by the recipe's words.
+    pub(super) files: BTreeMap<String, usize>,
     /// Position in `inputs` of the model after which tensors are named.
     pub(super) donor: usize,
     pub(super) anatomy: &'a Anatomy,

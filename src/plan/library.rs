@@ -6,8 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Input;
+use super::input::BesideFile;
 use crate::adapter::Adapter;
 use crate::checkpoint::{Checkpoint, Folder, Remote};
+use crate::method::FileKind;
 use crate::problem::{Problem, Problems};
 use crate::recipe::{AdapterRef, ModelRef, Named};
 
@@ -27,6 +29,7 @@ pub struct Library {
     checkpoints: BTreeMap<AdapterRef, Arc<Checkpoint>>,
     stages: BTreeMap<String, Input>,
     adapters: BTreeMap<AdapterRef, Arc<Adapter>>,
+    besides: BTreeMap<(String, &'static str), Input>,
 }
 
 impl Library {
@@ -74,6 +77,20 @@ impl Library {
             None => Adapter::open(&adapter.path)?,
         });
         self.adapters.insert(adapter.clone(), opened.clone());
+        Ok(opened)
+    }
+
+    /// A file beside the models, opened now or before.
+    ///
+    /// # Errors
+    /// If it is not there, or is not of this kind.
+    pub fn beside(&mut self, path: &str, kind: FileKind) -> Result<Input, Problems> {
+        let key = (path.to_owned(), kind.format());
+        if let Some(known) = self.besides.get(&key) {
+            return Ok(known.clone());
+        }
+        let opened = Input::Beside(Arc::new(BesideFile::open(path, kind)?));
+        self.besides.insert(key, opened.clone());
         Ok(opened)
     }
 

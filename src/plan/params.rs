@@ -6,7 +6,7 @@ use super::segment::Segment;
 use super::{Provenance, SetBy};
 use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value};
+use crate::recipe::{Assembly, Located, PARAMETERS, Place, Profile, Recipe, Setting, Settings, Value};
 
 /// Checks every name and every written value, wherever in the recipe it stands.
 pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
@@ -113,6 +113,8 @@ fn written(setting: &Setting) -> Vec<&Value> {
 /// A written value as the parameter understands it.
 fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
+        // Said in words of its own: a file is opened, and is no argument.
+        (Kind::File(_), Value::Word(_)) => Ok(Arg::Word("")),
         (Kind::Number | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => Err(format!(
             "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
             f32::MAX
@@ -146,7 +148,7 @@ impl Missing {
         self.0.is_empty()
     }
 
-    fn add(&mut self, param: &Param, model: &str, tensor: &str) {
+    pub(super) fn add(&mut self, param: &Param, model: &str, tensor: &str) {
         let entry = self.0.entry((param.name, model.to_owned())).or_insert_with(|| (tensor.to_owned(), 0));
         entry.1 += 1;
     }
@@ -220,6 +222,41 @@ pub(super) fn per_model(
     resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
 }
 
+/// Every file that a recipe names for a parameter, and where.
+pub(super) fn files(recipe: &Recipe, param: &Param) -> Vec<(String, Place)> {
+    let mut files = Vec::new();
+    let mut level = |settings: &Settings, _: bool| {
+        let Some(setting) = settings.get(param.name) else { return };
+        for value in written(&setting.value) {
+            if let Value::Word(path) = value {
+                files.push((path.clone(), setting.place.clone()));
+            }
+        }
+    };
+    level(&recipe.parameters, false);
+    assembly(&recipe.assembly, &mut level);
+    files
+}
+
+/// The file that a recipe names for a model's tensor.
+pub(super) fn file(
+    recipe: &Recipe,
+    param: &Param,
+    segment: &Segment<'_>,
+    source: usize,
+    at: &Position<'_>,
+    input_tensor: &str,
+) -> Option<String> {
+    let own = segment.sources.get(source).and_then(|s| s.parameters);
+    let levels = [own, segment.parameters, segment.module_parameters, Some(&recipe.parameters)];
+    levels.into_iter().flatten().find_map(|settings| {
+        match settings.get(param.name)?.value.at(at.t, input_tensor)? {
+            Value::Word(path) => Some(path),
+            Value::Number(_) => None,
+        }
+    })
+}
+
 /// The origin of what is written at a level, by its line.
 type Written = fn(usize) -> SetBy;
 
@@ -248,7 +285,7 @@ fn resolve(
     mut missing: impl FnMut(&Param),
 ) -> (Args, Provenance) {
     let (mut args, mut origins) = (Args::default(), Provenance::new());
-    for param in method.params.iter().filter(|p| p.scope == scope) {
+    for param in method.params.iter().filter(|p| p.scope == scope && !matches!(p.kind, Kind::File(_))) {
         let found = levels.iter().find_map(|(settings, written)| {
             let setting = settings.as_ref()?.get(param.name)?;
             let line = setting.place.spot.as_ref().map_or(0, |spot| spot.line);
