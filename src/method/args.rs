@@ -50,6 +50,20 @@ impl Args {
         self.0.iter().map(|(name, value)| (*name, value))
     }
 
+    /// Those that are factors of rows and columns, by name.
+    pub fn factors(&self) -> impl Iterator<Item = (&'static str, &Factors)> {
+        self.iter().filter_map(|(name, value)| match value {
+            Arg::Factors(factors) => Some((name, factors)),
+            _ => None,
+        })
+    }
+
+    /// The others: what a few words say in full.
+    pub fn without_factors(&self) -> Self {
+        let others = self.0.iter().filter(|(_, value)| !matches!(value, Arg::Factors(_)));
+        Self(others.map(|(name, value)| (*name, value.clone())).collect())
+    }
+
     /// The value, if there is one.
     pub fn get(&self, param: &Param) -> Option<&Arg> {
         self.0.get(param.name)

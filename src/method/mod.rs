@@ -32,6 +32,7 @@ mod sce;
 mod slerp;
 mod task_arithmetic;
 mod ties;
+mod weights;
 
 use std::ops::RangeInclusive;
 

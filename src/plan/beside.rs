@@ -6,9 +6,9 @@ use super::builder::Builder;
 use super::params::{self, Position};
 use super::segment::Segment;
 use super::{Beside, Holds, Input, Library, Source};
-use crate::method::{self, FileKind, Method};
+use crate::method::{self, FileKind, Method, Param};
 use crate::problem::{Problem, Problems};
-use crate::recipe::Recipe;
+use crate::recipe::{Place, Recipe, Settings, Value};
 
 /// Opens every file that a recipe names beside its models, each once; positions are counted on from `first`.
 pub(super) fn open(
@@ -20,7 +20,7 @@ pub(super) fn open(
 ) -> (Vec<Input>, BTreeMap<String, usize>) {
     let (mut inputs, mut positions) = (Vec::new(), BTreeMap::new());
     let Some((param, kind)) = method.file() else { return (inputs, positions) };
-    for (path, place) in params::files(recipe, param) {
+    for (path, place) in files(recipe, param) {
         if positions.contains_key(&path) {
             continue;
         }
@@ -37,6 +37,41 @@ pub(super) fn open(
         }
     }
     (inputs, positions)
+}
+
+/// Every file that a recipe names for a parameter, and where.
+fn files(recipe: &Recipe, param: &Param) -> Vec<(String, Place)> {
+    let mut files = Vec::new();
+    let mut level = |settings: &Settings, _: bool| {
+        let Some(setting) = settings.get(param.name) else { return };
+        for value in params::written(&setting.value) {
+            if let Value::Word(path) = value {
+                files.push((path.clone(), setting.place.clone()));
+            }
+        }
+    };
+    level(&recipe.parameters, false);
+    params::assembly(&recipe.assembly, &mut level);
+    files
+}
+
+/// The file that a recipe names for a model's tensor.
+fn file(
+    recipe: &Recipe,
+    param: &Param,
+    segment: &Segment<'_>,
+    source: usize,
+    at: &Position<'_>,
+    input_tensor: &str,
+) -> Option<String> {
+    let own = segment.sources.get(source).and_then(|s| s.parameters);
+    let levels = [own, segment.parameters, segment.module_parameters, Some(&recipe.parameters)];
+    levels.into_iter().flatten().find_map(|settings| {
+        match settings.get(param.name)?.value.at(at.t, input_tensor)? {
+            Value::Word(path) => Some(path),
+            Value::Number(_) | Value::Weighting(_) => None,
+        }
+    })
 }
 
 impl Builder<'_> {
@@ -56,7 +91,7 @@ impl Builder<'_> {
         let mut means = Vec::new();
         for (i, source) in models {
             let tensor = source.info(self.inputs).name.as_str();
-            let path = params::file(self.recipe, param, segment, *i, at, tensor);
+            let path = file(self.recipe, param, segment, *i, at, tensor);
             let input = path.and_then(|path| self.files.get(&path).copied());
             let Some(input) = input else {
                 self.missing.add(param, self.inputs[source.input].name(), at.tensor);

@@ -8,11 +8,14 @@ use super::companions::Tokenizing;
 use super::layers::Anatomy;
 use super::params::{self, Missing};
 use super::segment::Assembler;
+use super::weights::{Weigher, compare_tokenizers};
 use super::{
-    Change, Input, Job, Layout, Library, Plan, PlanOptions, Work, beside, companions, config, digest,
-    vocabulary,
+    Change, Companion, Input, Job, Layout, Library, Plan, PlanOptions, Work, beside, companions, config,
+    digest, vocabulary,
 };
-use crate::checkpoint::DType;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{DType, Identity};
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
@@ -58,6 +61,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         method,
         inputs: &inputs,
         files,
+        library,
         donor,
         anatomy: &anatomy,
         dtype,
@@ -67,10 +71,11 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         missing: Missing::default(),
         invalid: BTreeMap::new(),
         listed: Listed::default(),
+        weigher: Weigher::default(),
     };
     parts.iter().for_each(|part| builder.jobs(part));
     let left_out = builder.left_out(&parts);
-    let jobs = builder.finish(&mut problems);
+    let (jobs, weighed) = builder.finish(&mut problems);
     config::compare(&models, donor, vocabulary.as_ref(), &mut problems);
     if models.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);
@@ -88,6 +93,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     {
         let theirs = (0..models.len()).filter_map(|i| read(i, "tokenizer.json"));
         check_markers(words, template, &bytes, theirs, &mut problems);
+    }
+    if !weighed.counts.is_empty() {
+        compare_tokenizers(&weighed, tokenizer_sha256(&companions, &mut problems).as_deref(), &mut problems);
     }
     if problems.has_errors() {
         return Err(problems);
@@ -111,6 +119,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         jobs,
         layout,
         left_out,
+        coefficient_files: weighed.files,
         config,
         companions,
         vocabulary: vocabulary.map(|v| v.summary),
@@ -123,6 +132,16 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         digest,
         stamp,
     })
+}
+
+/// Of the output's `tokenizer.json`, if it gets one.
+fn tokenizer_sha256(companions: &[Companion], problems: &mut Problems) -> Option<String> {
+    let tokenizer = companions.iter().find(|c| c.name == "tokenizer.json")?;
+    if let Some(Identity::Sha256(known)) = tokenizer.contents.identity() {
+        return Some(known);
+    }
+    let read = tokenizer.contents.read().map(|bytes| digest::hex(&Sha256::digest(&bytes)));
+    read.map_err(|error| problems.extend(error.into())).ok()
 }
 
 /// The model that gives config, tokenizer and the names of tensors: the base, else the first that has a part in

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::segment::Segment;
-use super::{Provenance, SetBy};
+use super::{Provenance, SetBy, weights};
 use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{Assembly, Located, PARAMETERS, Place, Profile, Recipe, Setting, Settings, Value};
+use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value, Weighting};
 
 /// Checks every name and every written value, wherever in the recipe it stands.
 pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
@@ -29,7 +29,9 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
                 continue;
             }
             for value in written(&setting.value) {
-                if let Err(what) = arg(param, value) {
+                if let Value::Weighting(words) = value {
+                    problems.extend(weights::check(param, words, method));
+                } else if let Err(what) = arg(param, value) {
                     problems.push(setting.place.problem(format!("`{name}` {what}")));
                 }
             }
@@ -40,7 +42,7 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
 }
 
 /// Calls `level` with all parameters below, and whether they are those of one model.
-fn assembly(words: &Assembly, level: &mut dyn FnMut(&Settings, bool)) {
+pub(super) fn assembly(words: &Assembly, level: &mut dyn FnMut(&Settings, bool)) {
     match words {
         Assembly::Models(entries) => entries.iter().for_each(|e| level(&e.parameters, true)),
         Assembly::Slices(slices) => {
@@ -96,7 +98,7 @@ fn unknown(name: &str, setting: &Located<Setting>, method: &Method) -> Problem {
 }
 
 /// Every value that a setting spells out.
-fn written(setting: &Setting) -> Vec<&Value> {
+pub(super) fn written(setting: &Setting) -> Vec<&Value> {
     match setting {
         Setting::Constant(v) => vec![v],
         Setting::Ramp(list) => list.iter().collect(),
@@ -115,11 +117,13 @@ fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
         // Said in words of its own: a file is opened, and is no argument.
         (Kind::File(_), Value::Word(_)) => Ok(Arg::Word("")),
-        (Kind::Number | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => Err(format!(
-            "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
-            f32::MAX
-        )),
-        (Kind::Number, Value::Number(x)) => Ok(Arg::Number(*x)),
+        (Kind::Number | Kind::Weight | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => {
+            Err(format!(
+                "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
+                f32::MAX
+            ))
+        }
+        (Kind::Number | Kind::Weight, Value::Number(x)) => Ok(Arg::Number(*x)),
         (Kind::Fraction, Value::Number(x)) if (0.0..=1.0).contains(x) => Ok(Arg::Number(*x)),
         (Kind::Amount, Value::Number(x)) if *x >= 0.0 => Ok(Arg::Number(*x)),
         // Beyond 2^32 there is no use for a count, and every such number is exact.
@@ -136,6 +140,7 @@ fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
         },
         (_, Value::Number(x)) => Err(format!("must be a {}, not {x}", param.kind_text())),
         (_, Value::Word(word)) => Err(format!("must be a {}, not `{word}`", param.kind_text())),
+        (_, Value::Weighting(_)) => Err("must be a number".into()),
     }
 }
 
@@ -187,7 +192,7 @@ pub(super) struct Position<'a> {
 /// Global parameters for one tensor: the slice's, the module's, the recipe's, the default.
 pub(super) fn global(
     recipe: &Recipe,
-    method: &Method,
+    method: &'static Method,
     segment: &Segment<'_>,
     at: &Position<'_>,
     missing: &mut Missing,
@@ -197,20 +202,22 @@ pub(super) fn global(
         (segment.module_parameters, module),
         (Some(&recipe.parameters), top),
     ];
-    resolve(method, Scope::Global, &levels, at.t, at.tensor, |param| missing.add(param, "", at.tensor))
+    let missing = |param: &Param| missing.add(param, "", at.tensor);
+    let resolved = resolve(method, Scope::Global, &levels, at.t, at.tensor, missing);
+    (resolved.args, resolved.origins)
 }
 
 /// Parameters of one model: its own, the slice's, the module's, the recipe's, the default. Filters are held against
 /// the name of the model's own tensor.
 pub(super) fn per_model(
     recipe: &Recipe,
-    method: &Method,
+    method: &'static Method,
     segment: &Segment<'_>,
     source: usize,
     at: &Position<'_>,
     input: (&str, &str),
     missing: &mut Missing,
-) -> (Args, Provenance) {
+) -> Resolved {
     let (model, input_tensor) = input;
     let own = segment.sources.get(source).and_then(|s| s.parameters);
     let levels = [
@@ -222,39 +229,12 @@ pub(super) fn per_model(
     resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
 }
 
-/// Every file that a recipe names for a parameter, and where.
-pub(super) fn files(recipe: &Recipe, param: &Param) -> Vec<(String, Place)> {
-    let mut files = Vec::new();
-    let mut level = |settings: &Settings, _: bool| {
-        let Some(setting) = settings.get(param.name) else { return };
-        for value in written(&setting.value) {
-            if let Value::Word(path) = value {
-                files.push((path.clone(), setting.place.clone()));
-            }
-        }
-    };
-    level(&recipe.parameters, false);
-    assembly(&recipe.assembly, &mut level);
-    files
-}
-
-/// The file that a recipe names for a model's tensor.
-pub(super) fn file(
-    recipe: &Recipe,
-    param: &Param,
-    segment: &Segment<'_>,
-    source: usize,
-    at: &Position<'_>,
-    input_tensor: &str,
-) -> Option<String> {
-    let own = segment.sources.get(source).and_then(|s| s.parameters);
-    let levels = [own, segment.parameters, segment.module_parameters, Some(&recipe.parameters)];
-    levels.into_iter().flatten().find_map(|settings| {
-        match settings.get(param.name)?.value.at(at.t, input_tensor)? {
-            Value::Word(path) => Some(path),
-            Value::Number(_) => None,
-        }
-    })
+/// Parameters of one tensor.
+pub(super) struct Resolved {
+    pub(super) args: Args,
+    pub(super) origins: Provenance,
+    /// A parameter that is still to be found where the recipe says.
+    pub(super) weighting: Option<(&'static Param, Weighting)>,
 }
 
 /// The origin of what is written at a level, by its line.
@@ -277,14 +257,14 @@ fn top(line: usize) -> SetBy {
 }
 
 fn resolve(
-    method: &Method,
+    method: &'static Method,
     scope: Scope,
     levels: &[(Option<&Settings>, Written)],
     t: f64,
     tensor: &str,
     mut missing: impl FnMut(&Param),
-) -> (Args, Provenance) {
-    let (mut args, mut origins) = (Args::default(), Provenance::new());
+) -> Resolved {
+    let (mut args, mut origins, mut weighting) = (Args::default(), Provenance::new(), None);
     for param in method.params.iter().filter(|p| p.scope == scope && !matches!(p.kind, Kind::File(_))) {
         let found = levels.iter().find_map(|(settings, written)| {
             let setting = settings.as_ref()?.get(param.name)?;
@@ -292,6 +272,11 @@ fn resolve(
             Some((setting.value.at(t, tensor)?, written(line)))
         });
         let value = match (found, param.fallback) {
+            (Some((Value::Weighting(words), origin)), _) if param.kind == Kind::Weight => {
+                origins.insert(param.name, origin);
+                weighting = Some((*param, *words));
+                continue;
+            }
             // Written values were checked; only what lies between two of a ramp can still be out of kind.
             (Some((value, origin)), _) => arg(param, &value).ok().map(|value| (value, origin)),
             (None, Fallback::Value(_) | Fallback::Absent) => default(param).map(|v| (v, SetBy::Default)),
@@ -306,7 +291,7 @@ fn resolve(
             None => missing(param),
         }
     }
-    (args, origins)
+    Resolved { args, origins, weighting }
 }
 
 fn default(param: &Param) -> Option<Arg> {
