@@ -8,6 +8,7 @@ pub mod agents;
 pub mod beside;
 pub mod decoder;
 pub mod hypercloning;
+pub mod rows;
 pub mod sce;
 pub mod sphere;
 pub mod vocabulary;
