@@ -34,11 +34,11 @@ pub fn regmean(
     // [sum | right side of each row]
     let mut system = vec![vec![0.0; width + rows]; width];
     for (r, line) in system.iter_mut().enumerate() {
-        for i in 0..models.len() {
+        for (i, model) in models.iter().enumerate() {
             for c in 0..width {
                 line[c] += shrunk(i, r, c);
                 for row in 0..rows {
-                    line[width + row] += shrunk(i, r, c) * models[i][row * width + c];
+                    line[width + row] += shrunk(i, r, c) * model[row * width + c];
                 }
             }
         }
