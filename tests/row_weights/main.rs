@@ -7,6 +7,7 @@ mod oracle;
 mod support;
 
 mod agreement;
+mod counting;
 mod files;
 mod methods;
 mod refusals;
