@@ -12,6 +12,7 @@ mod fetch;
 #[cfg(feature = "hub")]
 mod fetching;
 mod grid;
+mod importance;
 mod inspect;
 #[cfg(feature = "hub")]
 mod lock;
@@ -64,6 +65,7 @@ enum Command {
     Check(check::Args),
     Tune(tune::Args),
     Count(count::Args),
+    Importance(importance::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Schema(schema::Args),
@@ -107,6 +109,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Count(args) => count::run(&args),
+        Command::Importance(args) => importance::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),
