@@ -24,8 +24,8 @@ impl Effort {
     pub fn of(scale: Scale) -> Self {
         // With an eighth of the text for choosing, no more than 100 KB a language are read in all.
         let whole = Self {
-            tries: 16,
-            fit_bytes: 86_000,
+            tries: 24,
+            fit_bytes: 84_000,
             choose_tokens: 4000,
             test_tokens: usize::MAX,
             round_steps: 150,

@@ -81,8 +81,8 @@ impl Judge<'_> {
             ends: found.ends,
             chosen_by: found.score,
             scores,
-            making: made.artefacts.iter().map(|a| a.seconds).sum(),
-            choosing: measuring + artefacts.values().sum::<f64>(),
+            making: made.artefacts.iter().map(|a| a.seconds).fold(0.0, |sum, s| sum + s),
+            choosing: artefacts.values().fold(measuring, |sum, s| sum + s),
         })
     }
 

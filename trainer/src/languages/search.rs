@@ -1,8 +1,8 @@
 //! The search for a contender's settings: the same for all, on text that only chooses.
 //!
-//! One axis after the other is gone through from where the search stands, from the nearest values outwards, and the best
-//! value is kept; then all of them again, until nothing changes or the tries are used up. What has been tried is not
-//! tried twice. A contender with one axis is thus tried at all of its values.
+//! One axis after the other is walked along from where the search stands, both ways as long as it gets better; then all of
+//! them again. When nothing changes any more, walks go on past one value that is no better, then past two, until the tries
+//! are used up or everything was tried. What has been tried is not tried twice.
 
 use std::collections::BTreeMap;
 
@@ -36,28 +36,39 @@ pub(super) fn search(
     let mut at: Vec<usize> = axes.iter().map(|a| a.start).collect();
     let mut best = score(&Point::on(axes, &at))?;
     tried.insert(at.clone(), best);
-    let mut changed = true;
-    while changed && tried.len() < tries {
-        changed = false;
+    let longest = axes.iter().map(|a| a.values.len()).max().unwrap_or(0);
+    let mut patience = 0;
+    while patience < longest && tried.len() < tries {
+        let before = best;
         for (i, axis) in axes.iter().enumerate() {
-            let mut order: Vec<usize> = (0..axis.values.len()).collect();
-            order.sort_by_key(|place| place.abs_diff(at[i]));
-            let mut line = at.clone();
-            for place in order {
-                line[i] = place;
-                if tried.contains_key(&line) {
-                    continue;
-                }
-                if tried.len() >= tries {
-                    break;
-                }
-                let here = score(&Point::on(axes, &line))?;
-                tried.insert(line.clone(), here);
-                if here < best {
-                    (best, at[i], changed) = (here, place, true);
+            let start = at[i];
+            let down: Vec<usize> = (0..start).rev().collect();
+            for way in [(start + 1..axis.values.len()).collect(), down] {
+                let mut worse = 0;
+                for place in way {
+                    let mut line = at.clone();
+                    line[i] = place;
+                    let here = match tried.get(&line) {
+                        Some(known) => *known,
+                        None if tried.len() >= tries => break,
+                        None => {
+                            let here = score(&Point::on(axes, &line))?;
+                            tried.insert(line, here);
+                            here
+                        }
+                    };
+                    if here < best {
+                        (best, at[i], worse) = (here, place, 0);
+                    } else {
+                        worse += 1;
+                    }
+                    if worse > patience {
+                        break;
+                    }
                 }
             }
         }
+        patience = if best < before { 0 } else { patience + 1 };
     }
     let end = |(axis, at): (&Axis, &usize)| {
         let end = axis.values.len() > 1 && (*at == 0 || at + 1 == axis.values.len());
@@ -85,32 +96,50 @@ mod tests {
 
     #[test]
     fn one_axis_is_tried_whole_and_no_axis_once() {
-        let (best, seen) = found(&[LAMBDA], 16, |p| (p.get("lambda") - 1.6).abs());
+        let (best, seen) = found(&[LAMBDA], 20, |p| (p.get("lambda") - 1.6).abs());
         assert_eq!((best.point.to_string().as_str(), best.tries), ("lambda 1.5", 5));
-        assert_eq!(seen[..3], ["lambda 1", "lambda 0.5", "lambda 1.5"], "from the nearest outwards");
+        assert_eq!(
+            seen[..4],
+            ["lambda 1", "lambda 1.5", "lambda 2", "lambda 0.5"],
+            "as long as it gets better"
+        );
         assert!(best.ends.is_empty());
-        let (best, _) = found(&[LAMBDA], 16, |p| -p.get("lambda"));
+        let (best, _) = found(&[LAMBDA], 20, |p| -p.get("lambda"));
         assert_eq!(best.ends, ["lambda"]);
-        let (best, seen) = found(&[], 16, |_| 2.5);
+        let (best, seen) = found(&[], 20, |_| 2.5);
         assert_eq!((best.score, best.tries, seen.len()), (2.5, 1, 1));
     }
 
     /// A bowl whose axes depend on each other: one round of axes does not reach its ground, the second does.
     #[test]
-    fn axes_are_gone_through_again_as_long_as_something_changes() {
+    fn axes_are_walked_along_again_as_long_as_something_changes() {
         let bowl = |p: &Point| {
             let (x, y) = (p.get("lambda") - 2.0, 4.0 * (p.get("density") - 0.2));
             x * x + y * y + 1.2 * x * y
         };
-        let (best, seen) = found(&[LAMBDA, DENSITY], 16, bowl);
+        let (best, seen) = found(&[LAMBDA, DENSITY], 20, bowl);
         let all = (0..5).flat_map(|i| (0..4).map(move |j| Point::on(&[LAMBDA, DENSITY], &[i, j])));
         let least = all.map(|p| bowl(&p)).fold(f64::INFINITY, f64::min);
         assert_eq!(best.score, least, "{best:?}");
-        assert!(best.tries <= 16 && best.tries == seen.len());
+        assert!(best.tries <= 20 && best.tries == seen.len());
         let mut twice = seen.clone();
         twice.sort();
         twice.dedup();
         assert_eq!(twice.len(), seen.len(), "nothing twice");
+    }
+
+    /// Two valleys: a walk that stops at the first worse value stays in the shallow one.
+    #[test]
+    fn tries_that_are_left_look_past_what_is_worse() {
+        let valleys = |p: &Point| match p.get("lambda") {
+            l if l < 1.25 => l,
+            l if l < 2.5 => 9.0,
+            _ => 0.1,
+        };
+        let (best, _) = found(&[LAMBDA], 5, valleys);
+        assert_eq!(best.point.to_string(), "lambda 3");
+        let (best, _) = found(&[LAMBDA], 3, valleys);
+        assert_eq!(best.point.to_string(), "lambda 0.5");
     }
 
     #[test]
@@ -123,7 +152,7 @@ mod tests {
     #[test]
     fn a_value_that_is_no_number_is_never_the_best() {
         let (best, _) =
-            found(&[LAMBDA], 16, |p| if p.get("lambda") == 2.0 { f64::NAN } else { p.get("lambda") });
+            found(&[LAMBDA], 20, |p| if p.get("lambda") == 2.0 { f64::NAN } else { p.get("lambda") });
         assert_eq!(best.point.to_string(), "lambda 0.5");
     }
 }
