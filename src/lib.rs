@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod arch;
 pub mod checkpoint;
 mod checksum;
+pub mod coefficients;
 pub mod decoder;
 pub mod device;
 pub mod eval;

@@ -26,6 +26,15 @@ pub fn recipe_schema() -> Schema {
                     { "type": "array", "minItems": 1, "items": object(Level::Rule, &["value"]) }
                 ]
             },
+            "weighting": either(object(Level::Weight, &[]), &["tokens", "file", "norms"]),
+            "weight": {
+                "anyOf": [
+                    { "$ref": "#/$defs/value" },
+                    { "$ref": "#/$defs/ramp" },
+                    { "$ref": "#/$defs/weighting" },
+                    { "type": "array", "minItems": 1, "items": weight_rule() }
+                ]
+            },
             "parameters": { "type": "object", "properties": parameters() },
             "model": object(Level::Model, &["model"]),
             "module": either(object(Level::Module, &[]), &["models", "slices"]),
@@ -85,13 +94,26 @@ fn either(mut object: Value, keys: &[&str]) -> Value {
     object
 }
 
+/// A rule whose value may be a mapping.
+fn weight_rule() -> Value {
+    let mut rule = object(Level::Rule, &["value"]);
+    rule["properties"]["value"] = json!({
+        "anyOf": [{ "$ref": "#/$defs/value" }, { "$ref": "#/$defs/ramp" }, { "$ref": "#/$defs/weighting" }]
+    });
+    rule
+}
+
 /// The keys of a level that have a meaning.
 fn object(level: Level, required: &[&str]) -> Value {
     let keys =
         KEYS.iter().filter(|k| k.level == level && matches!(k.status, Status::Supported | Status::Grid));
     let properties: Map<String, Value> = keys
         .map(|key| {
-            let mut value = key_type(key.name);
+            let mut value = match (level, key.name) {
+                // There are tokens in a vocabulary too.
+                (Level::Weight, "tokens") => key_type("file"),
+                (_, name) => key_type(name),
+            };
             value.insert("description".into(), json!(key.doc));
             (key.name.to_owned(), Value::Object(value))
         })
@@ -132,6 +154,9 @@ fn key_type(name: &str) -> Map<String, Value> {
         "at_least" | "at_most" => json!({ "type": "integer", "minimum": 1 }),
         "exclude" | "include" => json!({ "type": "array", "items": { "type": "object" } }),
         "for" => json!({ "type": "string", "pattern": "^\\S+ +in +\\S+$" }),
+        "norms" => json!({ "enum": ["rows"] }),
+        "power" | "smoothing" => json!({ "type": "number", "minimum": 0 }),
+        "scale" => json!({ "type": "number" }),
         "layer_range" => json!({
             "type": "array", "minItems": 2, "maxItems": 2, "items": { "type": "integer", "minimum": 0 }
         }),
@@ -174,7 +199,8 @@ fn parameters() -> Map<String, Value> {
                 _ => String::new(),
             };
             let text = format!("{}{words}; for {takers}", param.doc);
-            let value = json!({ "$ref": "#/$defs/setting", "description": text });
+            let of = if param.kind == Kind::Weight { "weight" } else { "setting" };
+            let value = json!({ "$ref": format!("#/$defs/{of}"), "description": text });
             properties.entry(param.name).or_insert(value);
         }
     }

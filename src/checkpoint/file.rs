@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::{Map, Value};
+
 use super::{Folder, Place, TensorInfo, header, map};
 use crate::problem::{ExecError, Problem, Problems};
 
@@ -50,6 +52,14 @@ impl SafetensorsFile {
     /// Whether its bytes can be read.
     pub fn is_here(&self) -> bool {
         self.map.get().is_some()
+    }
+
+    /// What its header says beside the tensors.
+    pub fn metadata(&self) -> Map<String, Value> {
+        let header: Option<Value> = self.header.get(8..).and_then(|json| serde_json::from_slice(json).ok());
+        header
+            .and_then(|mut all| Some(all.get_mut("__metadata__")?.as_object_mut()?.clone()))
+            .unwrap_or_default()
     }
 
     /// The file in its folder.

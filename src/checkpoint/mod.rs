@@ -9,6 +9,7 @@ mod find;
 mod folder;
 mod header;
 mod map;
+mod save;
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,6 +20,7 @@ pub use file::SafetensorsFile;
 pub use find::NOT_ELSEWHERE;
 pub use folder::{Folder, Identity, Listed, Place, Remote, Unwatched, Watch};
 pub use header::HEADER_GUESS;
+pub use save::{Saved, save};
 
 use crate::problem::{ExecError, Problem, Problems};
 

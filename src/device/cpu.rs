@@ -248,6 +248,19 @@ impl Device for Cpu {
         Ok(())
     }
 
+    fn repeat_rows(&self, values: &[f32], width: usize) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(values.len() * width);
+        for (row, value) in out.0.chunks_mut(width.max(1)).zip(values) {
+            row.fill(*value);
+        }
+        Ok(out)
+    }
+
+    fn divide_each(&self, x: &mut CpuBuf, y: &CpuBuf, least: f32) -> Result<(), ExecError> {
+        simd::divide_each(self.level, &mut x.0, &y.0, least);
+        Ok(())
+    }
+
     fn line_dots(&self, x: &CpuBuf, y: &CpuBuf, line: usize) -> Result<Vec<f64>, ExecError> {
         Ok(x.0.chunks(line).zip(y.0.chunks(line)).map(|(x, y)| simd::dot(self.level, x, y)).collect())
     }
@@ -317,6 +330,17 @@ impl Device for Cpu {
     ) -> Result<CpuBuf, ExecError> {
         let mut out = CpuBuf::unset(length(deltas));
         simd::elect(self.level, &slices(deltas), weights, vote, divisor, &mut out.0);
+        Ok(out)
+    }
+
+    fn elect_weighted(
+        &self,
+        weighted: &[CpuBuf],
+        weights: &[CpuBuf],
+        divisor: Divisor,
+    ) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(length(weighted));
+        simd::elect_weighted(self.level, &slices(weighted), &slices(weights), divisor, &mut out.0);
         Ok(out)
     }
 

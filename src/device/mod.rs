@@ -10,8 +10,11 @@
 pub mod cpu;
 mod kernels;
 pub mod philox;
+mod power;
 mod ranks;
 mod simd;
+
+pub use power::power;
 
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
@@ -218,6 +221,12 @@ pub trait Device: Sync {
     /// Multiplies each column by its factor. The block holds whole rows of `factors.len()` elements.
     fn scale_columns(&self, x: &mut Self::Buf, factors: &[f32]) -> Result<(), ExecError>;
 
+    /// A block of rows of `width` elements, each the row's value.
+    fn repeat_rows(&self, values: &[f32], width: usize) -> Result<Self::Buf, ExecError>;
+
+    /// `x /= y`, element by element; where the magnitude of `y` is below `least`, `x` stays as it is.
+    fn divide_each(&self, x: &mut Self::Buf, y: &Self::Buf, least: f32) -> Result<(), ExecError>;
+
     /// `x · y` of each line of `line` elements, the products exact and the sums in f64.
     fn line_dots(&self, x: &Self::Buf, y: &Self::Buf, line: usize) -> Result<Vec<f64>, ExecError>;
 
@@ -264,6 +273,15 @@ pub trait Device: Sync {
         deltas: &[Self::Buf],
         weights: &[f32],
         vote: Vote,
+        divisor: Divisor,
+    ) -> Result<Self::Buf, ExecError>;
+
+    /// [`Device::elect`] where every element has weights of its own, `weights[i]` of `weighted[i]`, which was multiplied with
+    /// them already: those vote whose sign is that of the sum, and their sum is divided as asked for.
+    fn elect_weighted(
+        &self,
+        weighted: &[Self::Buf],
+        weights: &[Self::Buf],
         divisor: Divisor,
     ) -> Result<Self::Buf, ExecError>;
 

@@ -108,6 +108,7 @@ dispatch! {
     fn divide(x: &mut [f32], divisor: f32);
     fn add(acc: &mut [f32], x: &[f32]);
     fn multiply(x: &mut [f32], y: &[f32]);
+    fn divide_each(x: &mut [f32], y: &[f32], least: f32);
     fn combine(left: &[f32], right: &[f32], stride: usize, out: &mut [f32]);
     fn add_products(x: &[f32], y: &[f32], sums: &mut [f64]);
     fn dot(x: &[f32], y: &[f32]) -> f64;
@@ -127,6 +128,7 @@ dispatch! {
     fn keep_drawn(x: &mut [f32], draws: &[u32], limit: u32);
     fn keep_where(x: &mut [f32], mask: &[f32]);
     fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
+    fn elect_weighted(weighted: &[&[f32]], weights: &[&[f32]], divisor: super::Divisor, out: &mut [f32]);
     fn variance(x: &[&[f32]], out: &mut [f32]);
     fn near_swap(x: &mut [f32], y: &[f32], t: f32);
     fn pool(deltas: &[&[f32]], epsilon: f32, alone: &[f32], out: &mut [f32]);

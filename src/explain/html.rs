@@ -69,8 +69,8 @@ impl Explanation<'_> {
                 if slice.replace(run.slice).is_some_and(|before| before != run.slice) {
                     points.push((run.first as f64 - 0.5, f64::NAN, None));
                 }
-                let value = match run.values[i] {
-                    Some(Arg::Number(x)) => x,
+                let value = match &run.values[i] {
+                    Some(Arg::Number(x)) => *x,
                     _ => f64::NAN,
                 };
                 points.extend((run.first..=run.last).map(|layer| (layer as f64, value, None)));

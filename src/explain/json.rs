@@ -40,8 +40,8 @@ impl Explanation<'_> {
             let of_model = tensor.values.iter().filter(|(c, _)| c.model == model);
             let entry = |(column, value): (&super::Column, &super::Value)| {
                 let param = self.param(*column);
-                let shown = match value.arg {
-                    Arg::Number(x) if param.kind == Kind::Switch => json!(x != 0.0),
+                let shown = match &value.arg {
+                    Arg::Number(x) if param.kind == Kind::Switch => json!(*x != 0.0),
                     arg => json!(arg),
                 };
                 (param.name.to_owned(), json!({ "value": shown, "set_by": value.origin }))

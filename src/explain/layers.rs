@@ -64,7 +64,7 @@ impl Tower<'_> {
                 (&tensor.located.layer_name, tensor.values.get(&column))
             {
                 let of = by_suffix.entry(suffix).or_insert_with(|| (tensor.located.role, BTreeMap::new()));
-                of.1.insert(*layer, value.arg);
+                of.1.insert(*layer, value.arg.clone());
             }
         }
         let mut groups: Vec<(Vec<&str>, BTreeMap<usize, Arg>)> = Vec::new();
@@ -75,7 +75,7 @@ impl Tower<'_> {
             match groups.iter_mut().find(agrees) {
                 Some(group) => {
                     group.0.push(suffix);
-                    group.1.extend(values.iter().map(|(l, v)| (*l, *v)));
+                    group.1.extend(values.iter().map(|(l, v)| (*l, v.clone())));
                 }
                 None => groups.push((vec![suffix], values.clone())),
             }
@@ -112,7 +112,7 @@ impl Tower<'_> {
                 depth: (depth, depth),
                 slice: lookup.and_then(|l| l.slice),
                 made_of: tensors.iter().flat_map(|t| t.made_of.iter().map(|(m, l)| (*m, *l))).collect(),
-                values: groups.iter().map(|g| g.values.get(layer).copied()).collect(),
+                values: groups.iter().map(|g| g.values.get(layer).cloned()).collect(),
             };
             match runs.last_mut() {
                 Some(run) if run.goes_on_with(&here) => (run.last, run.depth.1) = (here.last, here.depth.1),

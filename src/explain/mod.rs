@@ -34,7 +34,7 @@ struct Column {
 }
 
 /// A resolved value.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Value {
     arg: Arg,
     origin: SetBy,
@@ -105,14 +105,14 @@ impl<'p> Explanation<'p> {
     }
 
     /// All values of a column.
-    fn values(&self, column: Column) -> impl Iterator<Item = Value> {
-        self.tensors.iter().filter_map(move |t| t.values.get(&column).copied())
+    fn values(&self, column: Column) -> impl Iterator<Item = &Value> {
+        self.tensors.iter().filter_map(move |t| t.values.get(&column))
     }
 
     /// Columns that have not the same value everywhere.
     fn varying(&self) -> Vec<Column> {
         let varies = |column: &Column| {
-            let mut values = self.values(*column).map(|v| v.arg);
+            let mut values = self.values(*column).map(|v| &v.arg);
             values.next().is_some_and(|first| values.any(|v| v != first))
         };
         self.columns().into_iter().filter(varies).collect()
@@ -122,7 +122,7 @@ impl<'p> Explanation<'p> {
         self.plan.method.params[column.param]
     }
 
-    fn show(&self, column: Column, value: Arg) -> String {
+    fn show(&self, column: Column, value: &Arg) -> String {
         words::value(self.param(column), value)
     }
 
@@ -141,7 +141,7 @@ fn values(plan: &Plan, job: &Job) -> BTreeMap<Column, Value> {
     let mut add = |model: Option<usize>, args: &Args, origins: &Provenance| {
         for (param, declared) in plan.method.params.iter().enumerate() {
             if let (Some(arg), Some(origin)) = (args.get(declared), origins.get(declared.name)) {
-                all.insert(Column { param, model }, Value { arg, origin: *origin });
+                all.insert(Column { param, model }, Value { arg: arg.clone(), origin: *origin });
             }
         }
     };

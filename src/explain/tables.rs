@@ -81,7 +81,7 @@ impl Explanation<'_> {
             if let Arg::Number(x) = value.arg {
                 (low, high) = (low.min(x), high.max(x));
             }
-            let text = self.show(column, value.arg);
+            let text = self.show(column, &value.arg);
             if !texts.contains(&text) {
                 texts.push(text);
             }
@@ -89,7 +89,8 @@ impl Explanation<'_> {
         match texts.len() {
             1 => texts.remove(0),
             _ if low < high => {
-                format!("{} to {}", self.show(column, Arg::Number(low)), self.show(column, Arg::Number(high)))
+                let [low, high] = [low, high].map(|x| self.show(column, &Arg::Number(x)));
+                format!("{low} to {high}")
             }
             _ => texts.join(", "),
         }
@@ -135,7 +136,7 @@ impl Explanation<'_> {
         let header = [">layers".to_owned(), ">depth".to_owned()].into_iter().chain(titles).collect();
         let row = |run: &Run| {
             let cell = |(group, value): (&Group, &Option<Arg>)| {
-                value.map_or(NONE.to_owned(), |v| self.show(group.column, v))
+                value.as_ref().map_or(NONE.to_owned(), |v| self.show(group.column, v))
             };
             lead(run).into_iter().chain(groups.iter().zip(&run.values).map(cell)).collect()
         };
@@ -186,7 +187,7 @@ impl Explanation<'_> {
             if sliced {
                 row.push(self.made_of(&tensor.made_of, 0));
             }
-            let cell = |c: &Column| tensor.values.get(c).map_or(NONE.to_owned(), |v| self.show(*c, v.arg));
+            let cell = |c: &Column| tensor.values.get(c).map_or(NONE.to_owned(), |v| self.show(*c, &v.arg));
             row.extend(varying.iter().map(cell));
             row
         };

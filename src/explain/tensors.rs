@@ -23,7 +23,7 @@ impl Explanation<'_> {
             for (column, value) in &tensor.values {
                 let name = self.param(*column).name.to_owned();
                 let whom = column.model.map_or("all".to_owned(), |m| self.part(tensor, m));
-                add([name, whom, self.show(*column, value.arg), words::origin(value.origin)]);
+                add([name, whom, self.show(*column, &value.arg), words::origin(value.origin)]);
             }
             // Models without a parameter: a base, or what is taken as it is.
             for model in tensor.made_of.keys() {

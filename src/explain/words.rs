@@ -6,12 +6,8 @@ use crate::method::{Arg, Kind, Param};
 use crate::plan::SetBy;
 
 /// A value; numbers with four decimals at most, unless they are very small or very large.
-pub(super) fn value(param: &Param, value: Arg) -> String {
-    match value {
-        Arg::Word(word) => word.to_owned(),
-        Arg::Number(x) if param.kind == Kind::Switch => (x != 0.0).to_string(),
-        Arg::Number(x) => number(x),
-    }
+pub(super) fn value(param: &Param, value: &Arg) -> String {
+    value.describe(|x| if param.kind == Kind::Switch { (x != 0.0).to_string() } else { number(x) })
 }
 
 /// `0.30000000000000004` is `0.3`, and `0.00000001` is `1e-8`.

@@ -2,17 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fallback, Param, Vectors};
+use super::{Factors, Fallback, NormShare, Param, Vectors};
 use crate::device::philox;
 
 /// A resolved value.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 #[serde(untagged)]
 pub enum Arg {
     /// A number, or a switch as 1 or 0.
     Number(f64),
     /// A word of the parameter's list.
     Word(&'static str),
+    /// Of a weight: one for each row or column.
+    Factors(Factors),
+    /// Of a weight: for each row its share of the models' differences.
+    Norms {
+        /// Which share.
+        norms: NormShare,
+    },
+}
+
+impl Arg {
+    /// In a few words, numbers as `number` writes them.
+    pub fn describe(&self, number: impl Fn(f64) -> String) -> String {
+        match self {
+            Self::Number(x) => number(*x),
+            Self::Word(word) => (*word).to_owned(),
+            Self::Factors(factors) => factors.describe(),
+            Self::Norms { norms } => norms.describe(),
+        }
+    }
 }
 
 /// Values by parameter name; the plan has filled in defaults and checked ranges.
@@ -27,13 +46,27 @@ impl Args {
     }
 
     /// Every value, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Arg)> {
-        self.0.iter().map(|(name, value)| (*name, *value))
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Arg)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// Those that are factors of rows and columns, by name.
+    pub fn factors(&self) -> impl Iterator<Item = (&'static str, &Factors)> {
+        self.iter().filter_map(|(name, value)| match value {
+            Arg::Factors(factors) => Some((name, factors)),
+            _ => None,
+        })
+    }
+
+    /// The others: what a few words say in full.
+    pub fn without_factors(&self) -> Self {
+        let others = self.0.iter().filter(|(_, value)| !matches!(value, Arg::Factors(_)));
+        Self(others.map(|(name, value)| (*name, value.clone())).collect())
     }
 
     /// The value, if there is one.
-    pub fn get(&self, param: &Param) -> Option<Arg> {
-        self.0.get(param.name).copied()
+    pub fn get(&self, param: &Param) -> Option<&Arg> {
+        self.0.get(param.name)
     }
 
     /// A number; its default where nothing was set.
@@ -42,7 +75,9 @@ impl Args {
     /// If there is neither, which the plan reports as a missing parameter.
     pub fn number(&self, param: &Param) -> Result<f64, Invalid> {
         match (self.get(param), param.fallback) {
-            (Some(Arg::Number(value)), _) | (None, Fallback::Value(value)) => Ok(value),
+            (Some(Arg::Number(value)), _) => Ok(*value),
+            (None, Fallback::Value(value)) => Ok(value),
+            (Some(_), _) => Err(Invalid::new(format!("`{}` must be a number here", param.name))),
             _ => Err(Invalid::new(format!("`{}` is missing", param.name))),
         }
     }

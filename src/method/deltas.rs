@@ -5,6 +5,7 @@
 //! drop, rescale, weight, sum or vote, divide, lambda, add the base; each rounds to f32.
 
 use super::param::{DELLA_EPSILON, DENSITY, GAMMA, LAMBDA, RESCALE_WORDS, WEIGHT};
+use super::weights::{BlockWeight, RowLengths, RowWeights, Weights};
 use super::{
     AbsSums, AnyOperator, Args, Band, Block, Invalid, Keep, Measured, Operator, Param, Quantity, RandomDrop,
     Setup, Stat, Then,
@@ -74,23 +75,31 @@ impl Rescale {
 
 #[derive(Debug)]
 struct Deltas {
-    weights: Vec<f32>,
+    weights: Weights,
     thin: Vec<Thin>,
     grain: usize,
     combine: Combine,
-    normalize: Option<f32>,
+    normalize: bool,
     lambda: f32,
 }
+
+/// Sums of weights below this divide by nothing, as in mergekit: they cancel out.
+const NOTHING: f32 = 1e-8;
 
 /// The weight of every input, in f32 as the arithmetic uses it; refused where their sum could be beyond it.
 pub(super) fn weights(setup: &Setup<'_>) -> Result<Vec<f32>, Invalid> {
     let weights: Vec<f64> = setup.models.iter().map(|m| m.number(&WEIGHT)).collect::<Result<_, _>>()?;
-    let size: f64 = weights.iter().map(|w| w.abs()).sum();
+    check_size(weights.iter().map(|w| w.abs()).sum())?;
+    Ok(weights.into_iter().map(|w| w as f32).collect())
+}
+
+/// Refuses weights whose magnitudes add up to what f32 cannot hold.
+pub(super) fn check_size(size: f64) -> Result<(), Invalid> {
     if !(size as f32).is_finite() {
         let what = format!("the weights add up to {size:e}, beyond float32, which ends at {:e}", f32::MAX);
         return Err(Invalid::new(what).hint("take smaller weights"));
     }
-    Ok(weights.into_iter().map(|w| w as f32).collect())
+    Ok(())
 }
 
 /// Builds the operator of a method from its row of the table.
@@ -101,7 +110,7 @@ pub(super) fn prepare(
     normalize: &'static Param,
     rescale: &'static Param,
 ) -> Result<Box<dyn AnyOperator>, Invalid> {
-    let weights = weights(setup)?;
+    let weights = Weights::of(setup)?;
     let rescale = setup.global.word(rescale, RESCALE_WORDS);
     let thin = setup
         .models
@@ -113,14 +122,11 @@ pub(super) fn prepare(
             },
         )
         .collect::<Result<Vec<_>, _>>()?;
-    let normalize = setup.global.is_on(normalize)?.then(|| {
-        let sum: f32 = weights.iter().sum();
-        // As in mergekit: weights that cancel out divide by nothing.
-        if sum.abs() < 1e-8 { 1.0 } else { sum }
-    });
+    let normalize = setup.global.is_on(normalize)?;
     let lambda = setup.global.number(&LAMBDA)? as f32;
-    // Ranks are those within a row.
-    let grain = if drop == Drop::Ranked { setup.row() } else { LINE };
+    // Ranks are those within a row, and so may weights be.
+    let rows = drop == Drop::Ranked || matches!(weights, Weights::Rows(_));
+    let grain = if rows { setup.row() } else { LINE };
     Ok(Box::new(Deltas { weights, thin, grain, combine, normalize, lambda }))
 }
 
@@ -207,8 +213,12 @@ impl Operator for Deltas {
         let base = d.load(x.base())?;
         let mut stats = x.stats.iter();
         let mut deltas = Vec::with_capacity(x.models.len());
-        for (model, thin) in x.models.iter().zip(&self.thin) {
+        let mut lengths = RowLengths::default();
+        for (i, (model, thin)) in x.models.iter().zip(&self.thin).enumerate() {
             let mut delta = d.delta(*model, &base)?;
+            if let Weights::Rows(weights) = &self.weights {
+                weights.look(d, i, &delta, &mut lengths)?;
+            }
             let rescale = match thin {
                 Thin::Whole => Factor::One,
                 Thin::Band(_, rescale) => {
@@ -237,7 +247,13 @@ impl Operator for Deltas {
             }
             deltas.push(delta);
         }
-        let mut mixed = self.combine(d, x.len(), &deltas)?;
+        let mut mixed = match &self.weights {
+            Weights::Numbers(weights) => self.combine(d, x.len(), &deltas, weights)?,
+            Weights::Rows(weights) => {
+                let (first, rows) = (x.first as usize / self.grain, x.len() / self.grain);
+                self.combine_rows(d, deltas, weights, &weights.in_block(first, rows, &lengths), rows)?
+            }
+        };
         if self.lambda != 1.0 {
             d.scale(&mut mixed, self.lambda)?;
         }
@@ -247,17 +263,57 @@ impl Operator for Deltas {
 }
 
 impl Deltas {
-    fn combine<D: Device>(&self, d: &D, len: usize, deltas: &[D::Buf]) -> Result<D::Buf, ExecError> {
+    fn divisor(&self) -> Divisor {
+        if self.normalize { Divisor::AgreeingWeights } else { Divisor::One }
+    }
+
+    fn combine<D: Device>(
+        &self,
+        d: &D,
+        len: usize,
+        deltas: &[D::Buf],
+        weights: &[f32],
+    ) -> Result<D::Buf, ExecError> {
         if self.combine == Combine::Elect && !deltas.is_empty() {
-            let divisor = if self.normalize.is_some() { Divisor::AgreeingWeights } else { Divisor::One };
-            return d.elect(deltas, &self.weights, Vote::Weighted, divisor);
+            return d.elect(deltas, weights, Vote::Weighted, self.divisor());
         }
         let mut sum = d.zeros(len)?;
-        for (w, delta) in self.weights.iter().zip(deltas) {
+        for (w, delta) in weights.iter().zip(deltas) {
             d.axpy(&mut sum, *w, delta)?;
         }
-        if let Some(divisor) = self.normalize {
-            d.divide(&mut sum, divisor)?;
+        if self.normalize {
+            let total: f32 = weights.iter().sum();
+            d.divide(&mut sum, if total.abs() < NOTHING { 1.0 } else { total })?;
+        }
+        Ok(sum)
+    }
+
+    /// The same where rows have weights of their own.
+    fn combine_rows<D: Device>(
+        &self,
+        d: &D,
+        mut deltas: Vec<D::Buf>,
+        weights: &RowWeights,
+        in_block: &[BlockWeight<'_>],
+        rows: usize,
+    ) -> Result<D::Buf, ExecError> {
+        for (delta, weight) in deltas.iter_mut().zip(in_block) {
+            weights.weigh(d, delta, weight)?;
+        }
+        if self.combine == Combine::Elect && !deltas.is_empty() {
+            if !self.normalize {
+                return d.elect(&deltas, &vec![1.0; deltas.len()], Vote::Weighted, Divisor::One);
+            }
+            let spread =
+                in_block.iter().map(|w| weights.spread(d, rows, w)).collect::<Result<Vec<_>, _>>()?;
+            return d.elect_weighted(&deltas, &spread, self.divisor());
+        }
+        let mut sum = d.zeros(rows * weights.width())?;
+        for delta in &deltas {
+            d.add(&mut sum, delta)?;
+        }
+        if self.normalize {
+            d.divide_each(&mut sum, &weights.total(d, rows, in_block)?, NOTHING)?;
         }
         Ok(sum)
     }

@@ -1,8 +1,9 @@
 //! Weighted average: `Σ wᵢ·xᵢ`, divided by `Σ wᵢ` unless told otherwise.
 
 use super::param::{NORMALIZE, WEIGHT};
+use super::weights::{RowLengths, Weights};
 use super::{AnyOperator, Base, Block, Invalid, Method, Operator, Setup};
-use crate::device::Device;
+use crate::device::{Device, LINE};
 use crate::problem::ExecError;
 
 pub(super) static METHOD: Method = Method {
@@ -17,26 +18,47 @@ pub(super) static METHOD: Method = Method {
 
 #[derive(Debug)]
 struct Linear {
-    weights: Vec<f32>,
-    /// What the sum is divided by; dividing rounds differently from scaled weights, and mergekit divides.
-    divisor: Option<f32>,
+    weights: Weights,
+    /// Whether the sum is divided by that of the weights; dividing rounds differently from scaled weights, and mergekit
+    /// divides.
+    normalize: bool,
 }
 
 fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
-    let weights = super::deltas::weights(setup)?;
-    let mut divisor = None;
-    if setup.global.is_on(&NORMALIZE)? {
-        check_sum(&weights.iter().copied().map(f64::from).collect::<Vec<_>>(), "normalize")?;
-        divisor = Some(weights.iter().sum());
+    let weights = Weights::of(setup)?;
+    let normalize = setup.global.is_on(&NORMALIZE)?;
+    match &weights {
+        Weights::Numbers(numbers) if normalize => {
+            check_sum(&numbers.iter().copied().map(f64::from).collect::<Vec<_>>(), "normalize")?;
+        }
+        Weights::Rows(rows) if rows.needs_differences() => {
+            return Err(Invalid::new(
+                "weights by norms need differences from a base, and `linear` takes none",
+            )
+            .hint("use task_arithmetic or one of its kin"));
+        }
+        Weights::Rows(rows) if normalize => {
+            let sums = rows.row_sums(setup.elements() as usize / setup.row()).unwrap_or_default();
+            if let Some(row) = sums.iter().position(|(sum, size)| !is_divisor(*sum, *size)) {
+                let what =
+                    format!("the weights of row {row} sum to zero, and `normalize` divides by their sum");
+                return Err(Invalid::new(what).hint("set `normalize: false` under `parameters:`"));
+            }
+        }
+        _ => {}
     }
-    Ok(Box::new(Linear { weights, divisor }))
+    Ok(Box::new(Linear { weights, normalize }))
+}
+
+fn is_divisor(sum: f64, size: f64) -> bool {
+    sum.abs() > 1e-6 * size
 }
 
 /// Refuses weights that cannot be divided by their sum, as a switch of this name asks for.
 pub(super) fn check_sum(weights: &[f64], switch: &str) -> Result<(), Invalid> {
     let sum: f64 = weights.iter().sum();
     let size: f64 = weights.iter().map(|w| w.abs()).sum();
-    if sum.abs() > 1e-6 * size {
+    if is_divisor(sum, size) {
         return Ok(());
     }
     Err(Invalid::new(format!("the weights sum to zero, and `{switch}` divides by their sum"))
@@ -44,13 +66,36 @@ pub(super) fn check_sum(weights: &[f64], switch: &str) -> Result<(), Invalid> {
 }
 
 impl Operator for Linear {
+    fn grain(&self) -> usize {
+        match &self.weights {
+            Weights::Numbers(_) => LINE,
+            Weights::Rows(rows) => rows.width(),
+        }
+    }
+
     fn merge<D: Device>(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
         let mut sum = d.zeros(x.len())?;
-        for (w, model) in self.weights.iter().zip(x.models) {
-            d.add_scaled(&mut sum, *w, *model)?;
-        }
-        if let Some(divisor) = self.divisor {
-            d.divide(&mut sum, divisor)?;
+        match &self.weights {
+            Weights::Numbers(weights) => {
+                for (w, model) in weights.iter().zip(x.models) {
+                    d.add_scaled(&mut sum, *w, *model)?;
+                }
+                if self.normalize {
+                    d.divide(&mut sum, weights.iter().sum())?;
+                }
+            }
+            Weights::Rows(weights) => {
+                let (first, rows) = (x.first as usize / weights.width(), x.len() / weights.width());
+                let in_block = weights.in_block(first, rows, &RowLengths::default());
+                for (weight, model) in in_block.iter().zip(x.models) {
+                    let mut weighted = d.load(*model)?;
+                    weights.weigh(d, &mut weighted, weight)?;
+                    d.add(&mut sum, &weighted)?;
+                }
+                if self.normalize {
+                    d.divide_each(&mut sum, &weights.total(d, rows, &in_block)?, 0.0)?;
+                }
+            }
         }
         Ok(sum)
     }

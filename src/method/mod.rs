@@ -13,6 +13,7 @@ mod dare_ties;
 mod della;
 mod della_linear;
 mod deltas;
+mod factors;
 mod gram;
 mod karcher;
 mod linear;
@@ -29,6 +30,7 @@ mod sce;
 mod slerp;
 mod task_arithmetic;
 mod ties;
+mod weights;
 
 use std::ops::RangeInclusive;
 
@@ -36,6 +38,7 @@ use crate::device::{Chunk, Device};
 use crate::problem::ExecError;
 
 pub use args::{Arg, Args, Invalid, Setup};
+pub use factors::{Factors, NormShare};
 pub use operator::{
     AbsSums, AnyOperator, Band, Block, Keep, Measured, Operator, Quantity, RandomDrop, RunsOn, Stat, Then,
     Vectors,

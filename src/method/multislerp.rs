@@ -11,7 +11,7 @@
 //! tensor that no model changed (all differences zero) is the base's.
 
 use super::gram::{Combination, Extent, Gram, Weigh};
-use super::param::{MULTISLERP_EPS, NORMALIZE_WEIGHTS, WEIGHT};
+use super::param::{MULTISLERP_EPS, NORMALIZE_WEIGHTS, NUMBER_WEIGHT};
 use super::{AnyOperator, Base, Invalid, Method, Setup};
 
 pub(super) static METHOD: Method = Method {
@@ -20,7 +20,7 @@ pub(super) static METHOD: Method = Method {
     paper: "Goddard 2025, goddard.blog/posts/multislerp-wow-what-a-cool-idea",
     base: Base::Optional,
     inputs: 1..=usize::MAX,
-    params: &[&WEIGHT, &NORMALIZE_WEIGHTS, &MULTISLERP_EPS],
+    params: &[&NUMBER_WEIGHT, &NORMALIZE_WEIGHTS, &MULTISLERP_EPS],
     prepare,
 };
 

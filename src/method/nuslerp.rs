@@ -9,7 +9,7 @@
 //! model here. Neither has an effect unless `nuslerp_flatten: false`.
 
 use super::gram::{Combination, Extent, Gram, Weigh};
-use super::param::{NUSLERP_FLATTEN, NUSLERP_ROW_WISE, WEIGHT};
+use super::param::{NUMBER_WEIGHT, NUSLERP_FLATTEN, NUSLERP_ROW_WISE};
 use super::slerp::arc;
 use super::{AnyOperator, Base, Invalid, Method, Setup};
 
@@ -19,7 +19,7 @@ pub(super) static METHOD: Method = Method {
     paper: "Shoemake 1985, with mergekit's weights and rows (Goddard et al. 2024, arXiv 2403.13257)",
     base: Base::Optional,
     inputs: 2..=2,
-    params: &[&WEIGHT, &NUSLERP_FLATTEN, &NUSLERP_ROW_WISE],
+    params: &[&NUMBER_WEIGHT, &NUSLERP_FLATTEN, &NUSLERP_ROW_WISE],
     prepare,
 };
 
@@ -34,7 +34,7 @@ struct Nuslerp {
 }
 
 fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
-    let weights = setup.models.iter().map(|m| m.number(&WEIGHT)).collect::<Result<Vec<_>, _>>()?;
+    let weights = setup.models.iter().map(|m| m.number(&NUMBER_WEIGHT)).collect::<Result<Vec<_>, _>>()?;
     let total: f64 = weights.iter().sum();
     let t = match weights[..] {
         [_, second] if total.abs() >= CANCEL => second / total,

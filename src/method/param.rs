@@ -14,6 +14,8 @@ pub enum Scope {
 pub enum Kind {
     /// Any finite number.
     Number,
+    /// Any finite number, or a mapping that says where numbers for rows come from.
+    Weight,
     /// A number in `[0, 1]`.
     Fraction,
     /// A number that is not negative.
@@ -78,6 +80,7 @@ impl Param {
     pub fn kind_text(&self) -> String {
         match self.kind {
             Kind::Number => "number".into(),
+            Kind::Weight => "number, or by rows: {tokens: …}, {file: …}, {norms: rows}".into(),
             Kind::Fraction => "number in [0, 1]".into(),
             Kind::Amount => "number from 0 on".into(),
             Kind::Count => "whole number from 0 on".into(),
@@ -88,11 +91,13 @@ impl Param {
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Amount, Choice, Count, Fraction, Number, Switch};
+use Kind::{Amount, Choice, Count, Fraction, Number, Switch, Weight};
 use Scope::{Global, Model};
 
-pub(super) static WEIGHT: Param =
-    Param::new("weight", Model, Number, Required, "how much of the model, or of its difference, goes in");
+const WEIGHT_DOC: &str = "how much of the model, or of its difference, goes in";
+pub(super) static WEIGHT: Param = Param::new("weight", Model, Weight, Required, WEIGHT_DOC);
+/// Of methods that weigh whole tensors.
+pub(super) static NUMBER_WEIGHT: Param = Param::new("weight", Model, Number, Required, WEIGHT_DOC);
 pub(super) static SCALE: Param = Param::new("scale", Model, Number, Absent, "factor on the copied tensor");
 pub(super) static DENSITY: Param =
     Param::new("density", Model, Fraction, Value(1.0), "share of each difference that is kept");

@@ -22,7 +22,7 @@ struct Passthrough {
 
 fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
     let factor = match setup.models.first().and_then(|m| m.get(&SCALE)) {
-        Some(Arg::Number(factor)) => Some(factor as f32),
+        Some(Arg::Number(factor)) => Some(*factor as f32),
         _ => None,
     };
     Ok(Box::new(Passthrough { factor }))

@@ -1,13 +1,15 @@
 //! What is done with one tensor: copied or merged, from which inputs, with which parameters.
 
 use super::builder::Builder;
-use super::params::{self, Position};
+use super::params::{self, Position, Resolved};
 use super::segment::Segment;
 use super::tensors::Draft;
+use super::weights::Target;
 use super::{Job, Lookup, Source, Work};
 use crate::checkpoint::DType;
-use crate::method::{Args, Base, Method, Setup, Vectors};
+use crate::method::{Args, Base, Method, Param, Setup, Vectors};
 use crate::problem::Problem;
+use crate::recipe::Weighting;
 
 /// The inputs of a tensor in the roles that the method gives them.
 struct Inputs {
@@ -30,7 +32,7 @@ impl<'a> Builder<'a> {
         let buffer = self.anatomy.family.is_optional(&name);
         let Some(Inputs { models, base }) = self.roles(&name, segment, present, buffer) else { return };
         let Some(reference) = base.or_else(|| models.first().map(|(_, s)| *s)) else { return };
-        let (global, per_model, lookup) = self.parameters(&name, t, segment, &models);
+        let (global, mut per_model, lookup, weightings) = self.parameters(&name, t, segment, &models);
         let info = reference.info(self.inputs);
         let stored = models.iter().map(|(_, s)| *s).chain(base).map(|s| s.info(self.inputs).dtype);
         let dtype = match info.dtype.is_mergeable() {
@@ -57,6 +59,9 @@ impl<'a> Builder<'a> {
             let Some(work) = self.conversion() else { return };
             job(work, vec![reference], None, Vec::new())
         } else {
+            if !self.weigh(&name, &info.shape, &models, weightings, &mut per_model) {
+                return;
+            }
             let positions = positions(&models, segment);
             let setup = Setup {
                 tensor: &name,
@@ -111,7 +116,7 @@ impl<'a> Builder<'a> {
         t: f64,
         segment: &Segment<'_>,
         models: &[(usize, Source)],
-    ) -> (Args, Vec<Args>, Lookup) {
+    ) -> (Args, Vec<Args>, Lookup, Vec<Option<(&'static Param, Weighting)>>) {
         let at = Position { t, tensor: name };
         let (global, origins) = params::global(self.recipe, self.method, segment, &at, &mut self.missing);
         let of_model = |(i, source): &(usize, Source)| {
@@ -119,8 +124,36 @@ impl<'a> Builder<'a> {
             let whom = (self.inputs[source.input].name(), tensor);
             params::per_model(self.recipe, self.method, segment, *i, &at, whom, &mut self.missing)
         };
-        let (per_model, of_models) = models.iter().map(of_model).unzip();
-        (global, per_model, Lookup { t, slice: segment.slice, global: origins, models: of_models })
+        let (mut per_model, mut of_models, mut weightings) = (Vec::new(), Vec::new(), Vec::new());
+        for Resolved { args, origins, weighting } in models.iter().map(of_model) {
+            per_model.push(args);
+            of_models.push(origins);
+            weightings.push(weighting);
+        }
+        (
+            global,
+            per_model,
+            Lookup { t, slice: segment.slice, global: origins, models: of_models },
+            weightings,
+        )
+    }
+
+    /// Finds weights where the recipe says that they come from; false if that fails.
+    fn weigh(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        models: &[(usize, Source)],
+        weightings: Vec<Option<(&'static Param, Weighting)>>,
+        args: &mut [Args],
+    ) -> bool {
+        let Some(param) = weightings.iter().flatten().map(|(param, _)| *param).next() else { return true };
+        let known = self.recipe.models();
+        let of = |(_, source): &(usize, Source)| &known[source.input].value;
+        let words = weightings.into_iter().map(|w| w.map(|(_, words)| words));
+        let words: Vec<_> = models.iter().map(of).zip(words).collect();
+        let target = Target { name, shape, role: self.anatomy.family.locate(name).role };
+        self.weigher.weigh(self.library, &target, &words, param, args)
     }
 
     /// The method with its parameters for this tensor.

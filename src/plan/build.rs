@@ -8,10 +8,14 @@ use super::companions::Tokenizing;
 use super::layers::Anatomy;
 use super::params::{self, Missing};
 use super::segment::Assembler;
+use super::weights::{Weigher, compare_tokenizers};
 use super::{
-    Change, Input, Job, Layout, Library, Plan, PlanOptions, Work, companions, config, digest, vocabulary,
+    Change, Companion, Input, Job, Layout, Library, Plan, PlanOptions, Work, companions, config, digest,
+    vocabulary,
 };
-use crate::checkpoint::DType;
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::{DType, Identity};
 use crate::method::{METHODS, Method};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{DTypeName, Located, ModelRef, Named, Reading, Recipe};
@@ -51,6 +55,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         recipe,
         method,
         inputs: &inputs,
+        library,
         donor,
         anatomy: &anatomy,
         dtype,
@@ -60,10 +65,11 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         missing: Missing::default(),
         invalid: BTreeMap::new(),
         listed: Listed::default(),
+        weigher: Weigher::default(),
     };
     parts.iter().for_each(|part| builder.jobs(part));
     let left_out = builder.left_out(&parts);
-    let jobs = builder.finish(&mut problems);
+    let (jobs, weighed) = builder.finish(&mut problems);
     config::compare(&inputs, donor, vocabulary.as_ref(), &mut problems);
     if inputs.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);
@@ -81,6 +87,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     {
         let theirs = (0..inputs.len()).filter_map(|i| read(i, "tokenizer.json"));
         check_markers(words, template, &bytes, theirs, &mut problems);
+    }
+    if !weighed.counts.is_empty() {
+        compare_tokenizers(&weighed, tokenizer_sha256(&companions, &mut problems).as_deref(), &mut problems);
     }
     if problems.has_errors() {
         return Err(problems);
@@ -104,6 +113,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         jobs,
         layout,
         left_out,
+        coefficient_files: weighed.files,
         config,
         companions,
         vocabulary: vocabulary.map(|v| v.summary),
@@ -116,6 +126,16 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
         digest,
         stamp,
     })
+}
+
+/// Of the output's `tokenizer.json`, if it gets one.
+fn tokenizer_sha256(companions: &[Companion], problems: &mut Problems) -> Option<String> {
+    let tokenizer = companions.iter().find(|c| c.name == "tokenizer.json")?;
+    if let Some(Identity::Sha256(known)) = tokenizer.contents.identity() {
+        return Some(known);
+    }
+    let read = tokenizer.contents.read().map(|bytes| digest::hex(&Sha256::digest(&bytes)));
+    read.map_err(|error| problems.extend(error.into())).ok()
 }
 
 /// The model that gives config, tokenizer and the names of tensors: the base, else the first that has a part in

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::layers::Anatomy;
 use super::params::Missing;
-use super::{Input, Job, Source};
+use super::weights::{Weighed, Weigher};
+use super::{Input, Job, Library, Source};
 use crate::checkpoint::DType;
 use crate::method::{Invalid, Method};
 use crate::problem::{Problem, Problems};
@@ -18,6 +19,8 @@ pub(super) struct Builder<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static Method,
     pub(super) inputs: &'a [Input],
+    /// For files that weights come from.
+    pub(super) library: &'a mut Library,
     /// Position in `inputs` of the model after which tensors are named.
     pub(super) donor: usize,
     pub(super) anatomy: &'a Anatomy,
@@ -29,11 +32,12 @@ pub(super) struct Builder<'a> {
     /// By message: the first tensor, and how many.
     pub(super) invalid: BTreeMap<Invalid, (String, usize)>,
     pub(super) listed: Listed,
+    pub(super) weigher: Weigher,
 }
 
 impl Builder<'_> {
-    /// Reports what was found; the jobs, sorted by name.
-    pub(super) fn finish(self, problems: &mut Problems) -> Vec<Job> {
+    /// Reports what was found; the jobs, sorted by name, and what their weights come from.
+    pub(super) fn finish(self, problems: &mut Problems) -> (Vec<Job>, Weighed) {
         self.listed.report(problems);
         self.missing.report(self.recipe, problems);
         for (Invalid { what, hint }, (tensor, count)) in self.invalid {
@@ -46,12 +50,14 @@ impl Builder<'_> {
             problem.hint = hint;
             problems.push(problem);
         }
+        let names: Vec<&str> = self.jobs.iter().map(|job| job.name.as_str()).collect();
+        let weighed = self.weigher.finish(&names, problems);
         if self.jobs.is_empty() && !problems.has_errors() {
             problems.push(Problem::error("models", "the inputs hold no tensors"));
         }
         let mut jobs = self.jobs;
         jobs.sort_by(|a, b| a.name.cmp(&b.name));
-        jobs
+        (jobs, weighed)
     }
 }
 

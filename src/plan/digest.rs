@@ -60,7 +60,10 @@ pub(super) fn digest(
             of_tensor(&mut hash, &inputs[source.input], source.tensor);
         }
         for args in std::iter::once(&job.global).chain(&job.per_model) {
-            hash.text(&serde_json::to_string(args).unwrap_or_default());
+            hash.text(&serde_json::to_string(&args.without_factors()).unwrap_or_default());
+            for (name, factors) in args.factors() {
+                hash.text(name).bytes(&factors.bytes());
+            }
         }
     }
     for shard in &layout.shards {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Input;
 use crate::adapter::Adapter;
 use crate::checkpoint::{Checkpoint, Folder, Remote};
+use crate::coefficients::{Coefficients, Counts};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{AdapterRef, ModelRef, Named};
 
@@ -27,6 +28,8 @@ pub struct Library {
     checkpoints: BTreeMap<AdapterRef, Arc<Checkpoint>>,
     stages: BTreeMap<String, Input>,
     adapters: BTreeMap<AdapterRef, Arc<Adapter>>,
+    counts: BTreeMap<String, Arc<Counts>>,
+    coefficients: BTreeMap<String, Arc<Coefficients>>,
 }
 
 impl Library {
@@ -96,6 +99,32 @@ impl Library {
         });
         self.checkpoints.insert(model.clone(), opened.clone());
         Ok(opened)
+    }
+
+    /// A file of counts, read now or before.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn counts(&mut self, path: &str) -> Result<Arc<Counts>, Problems> {
+        if let Some(known) = self.counts.get(path) {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(Counts::open(Path::new(path))?);
+        self.counts.insert(path.to_owned(), read.clone());
+        Ok(read)
+    }
+
+    /// A file of coefficients, read now or before.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn coefficients(&mut self, path: &str) -> Result<Arc<Coefficients>, Problems> {
+        if let Some(known) = self.coefficients.get(path) {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(Coefficients::open(Path::new(path))?);
+        self.coefficients.insert(path.to_owned(), read.clone());
+        Ok(read)
     }
 
     /// The folder that a name is of, where it is not to be opened as a model.

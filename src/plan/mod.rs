@@ -27,6 +27,7 @@ mod segment;
 mod stages;
 mod tensors;
 mod vocabulary;
+mod weights;
 
 pub use away::ToFetch;
 pub use companions::{Companion, Contents, beside};
@@ -36,6 +37,7 @@ pub use job::{Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 pub use library::{Library, Repositories};
 pub use lookup::{Lookup, Provenance, SetBy};
+pub use weights::CoefficientFile;
 
 use crate::checkpoint::{DType, SafetensorsFile};
 use crate::method::Method;
@@ -88,6 +90,8 @@ pub struct Plan {
     pub layout: Layout,
     /// Input tensors that are not used.
     pub left_out: Vec<LeftOut>,
+    /// Files that weights come from.
+    pub coefficient_files: Vec<CoefficientFile>,
     /// `config.json` of the output, if the donor has one.
     pub config: Option<serde_json::Value>,
     /// Files that are carried over from the donor: tokenizer, generation config, code named by `auto_map`.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::segment::Segment;
-use super::{Provenance, SetBy};
+use super::{Provenance, SetBy, weights};
 use crate::method::{Arg, Args, Fallback, Kind, METHODS, Method, Param, Scope};
 use crate::problem::{Problem, Problems};
-use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value};
+use crate::recipe::{Assembly, Located, PARAMETERS, Profile, Recipe, Setting, Settings, Value, Weighting};
 
 /// Checks every name and every written value, wherever in the recipe it stands.
 pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
@@ -29,7 +29,9 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
                 continue;
             }
             for value in written(&setting.value) {
-                if let Err(what) = arg(param, value) {
+                if let Value::Weighting(words) = value {
+                    problems.extend(weights::check(param, words, method));
+                } else if let Err(what) = arg(param, value) {
                     problems.push(setting.place.problem(format!("`{name}` {what}")));
                 }
             }
@@ -113,11 +115,13 @@ fn written(setting: &Setting) -> Vec<&Value> {
 /// A written value as the parameter understands it.
 fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
-        (Kind::Number | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => Err(format!(
-            "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
-            f32::MAX
-        )),
-        (Kind::Number, Value::Number(x)) => Ok(Arg::Number(*x)),
+        (Kind::Number | Kind::Weight | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => {
+            Err(format!(
+                "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
+                f32::MAX
+            ))
+        }
+        (Kind::Number | Kind::Weight, Value::Number(x)) => Ok(Arg::Number(*x)),
         (Kind::Fraction, Value::Number(x)) if (0.0..=1.0).contains(x) => Ok(Arg::Number(*x)),
         (Kind::Amount, Value::Number(x)) if *x >= 0.0 => Ok(Arg::Number(*x)),
         // Beyond 2^32 there is no use for a count, and every such number is exact.
@@ -134,6 +138,7 @@ fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
         },
         (_, Value::Number(x)) => Err(format!("must be a {}, not {x}", param.kind_text())),
         (_, Value::Word(word)) => Err(format!("must be a {}, not `{word}`", param.kind_text())),
+        (_, Value::Weighting(_)) => Err("must be a number".into()),
     }
 }
 
@@ -185,7 +190,7 @@ pub(super) struct Position<'a> {
 /// Global parameters for one tensor: the slice's, the module's, the recipe's, the default.
 pub(super) fn global(
     recipe: &Recipe,
-    method: &Method,
+    method: &'static Method,
     segment: &Segment<'_>,
     at: &Position<'_>,
     missing: &mut Missing,
@@ -195,20 +200,22 @@ pub(super) fn global(
         (segment.module_parameters, module),
         (Some(&recipe.parameters), top),
     ];
-    resolve(method, Scope::Global, &levels, at.t, at.tensor, |param| missing.add(param, "", at.tensor))
+    let missing = |param: &Param| missing.add(param, "", at.tensor);
+    let resolved = resolve(method, Scope::Global, &levels, at.t, at.tensor, missing);
+    (resolved.args, resolved.origins)
 }
 
 /// Parameters of one model: its own, the slice's, the module's, the recipe's, the default. Filters are held against
 /// the name of the model's own tensor.
 pub(super) fn per_model(
     recipe: &Recipe,
-    method: &Method,
+    method: &'static Method,
     segment: &Segment<'_>,
     source: usize,
     at: &Position<'_>,
     input: (&str, &str),
     missing: &mut Missing,
-) -> (Args, Provenance) {
+) -> Resolved {
     let (model, input_tensor) = input;
     let own = segment.sources.get(source).and_then(|s| s.parameters);
     let levels = [
@@ -218,6 +225,14 @@ pub(super) fn per_model(
         (Some(&recipe.parameters), top),
     ];
     resolve(method, Scope::Model, &levels, at.t, input_tensor, |param| missing.add(param, model, at.tensor))
+}
+
+/// Parameters of one tensor.
+pub(super) struct Resolved {
+    pub(super) args: Args,
+    pub(super) origins: Provenance,
+    /// A parameter that is still to be found where the recipe says.
+    pub(super) weighting: Option<(&'static Param, Weighting)>,
 }
 
 /// The origin of what is written at a level, by its line.
@@ -240,14 +255,14 @@ fn top(line: usize) -> SetBy {
 }
 
 fn resolve(
-    method: &Method,
+    method: &'static Method,
     scope: Scope,
     levels: &[(Option<&Settings>, Written)],
     t: f64,
     tensor: &str,
     mut missing: impl FnMut(&Param),
-) -> (Args, Provenance) {
-    let (mut args, mut origins) = (Args::default(), Provenance::new());
+) -> Resolved {
+    let (mut args, mut origins, mut weighting) = (Args::default(), Provenance::new(), None);
     for param in method.params.iter().filter(|p| p.scope == scope) {
         let found = levels.iter().find_map(|(settings, written)| {
             let setting = settings.as_ref()?.get(param.name)?;
@@ -255,6 +270,11 @@ fn resolve(
             Some((setting.value.at(t, tensor)?, written(line)))
         });
         let value = match (found, param.fallback) {
+            (Some((Value::Weighting(words), origin)), _) if param.kind == Kind::Weight => {
+                origins.insert(param.name, origin);
+                weighting = Some((*param, *words));
+                continue;
+            }
             // Written values were checked; only what lies between two of a ramp can still be out of kind.
             (Some((value, origin)), _) => arg(param, &value).ok().map(|value| (value, origin)),
             (None, Fallback::Value(_) | Fallback::Absent) => default(param).map(|v| (v, SetBy::Default)),
@@ -269,7 +289,7 @@ fn resolve(
             None => missing(param),
         }
     }
-    (args, origins)
+    Resolved { args, origins, weighting }
 }
 
 fn default(param: &Param) -> Option<Arg> {

@@ -4,16 +4,13 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::{Change, Input, Job, Plan, Stage, Work};
+use super::{Change, CoefficientFile, Input, Job, Plan, Stage, Work};
 use crate::checkpoint::Checkpoint;
 use crate::method::{Arg, Args};
 use crate::recipe::Grow;
 
 fn values(args: &Args) -> String {
-    let show = |value: Arg| match value {
-        Arg::Number(x) => format!("{x}"),
-        Arg::Word(word) => word.to_owned(),
-    };
+    let show = |value: &Arg| value.describe(|x| format!("{x}"));
     args.iter().map(|(name, value)| format!("{name} {}", show(value))).collect::<Vec<_>>().join(", ")
 }
 
@@ -30,6 +27,7 @@ impl Plan {
             let models: Vec<&str> = stage.plan.inputs.iter().map(Input::name).collect();
             let method = stage.plan.method.name;
             let _ = writeln!(text, "\nstage {}: {method} of {}", stage.name, models.join(", "));
+            stage.plan.describe_coefficients(&mut text);
             stage.plan.describe_vocabulary(&mut text);
             stage.plan.describe_left_out(&mut text);
         }
@@ -52,6 +50,7 @@ impl Plan {
         if let Some(fetch) = self.to_fetch() {
             let _ = writeln!(text, "  {fetch}");
         }
+        self.describe_coefficients(&mut text);
         self.describe_vocabulary(&mut text);
         let _ = writeln!(text, "\noutput");
         let _ = writeln!(
@@ -73,6 +72,15 @@ impl Plan {
         let _ = writeln!(text, "  seed {}, plan {}", self.seed, &self.digest[..16.min(self.digest.len())]);
         self.describe_left_out(&mut text);
         text
+    }
+
+    fn describe_coefficients(&self, text: &mut String) {
+        if !self.coefficient_files.is_empty() {
+            let _ = writeln!(text, "\nweights of rows come from");
+        }
+        for CoefficientFile { path, holds, sha256, .. } in &self.coefficient_files {
+            let _ = writeln!(text, "  {path}  {holds}, SHA-256 {}", &sha256[..16.min(sha256.len())]);
+        }
     }
 
     fn describe_vocabulary(&self, text: &mut String) {
@@ -163,6 +171,9 @@ impl Plan {
         });
         if let Some(vocabulary) = &self.vocabulary {
             summary["vocabulary"] = json!(vocabulary);
+        }
+        if !self.coefficient_files.is_empty() {
+            summary["coefficients"] = json!(self.coefficient_files);
         }
         if let (true, Some(map)) = (tensors, summary.as_object_mut()) {
             map.insert("tensors".into(), self.jobs.iter().map(|j| tensor(self, j)).collect());

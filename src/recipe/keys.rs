@@ -19,6 +19,8 @@ pub enum Level {
     Grow,
     /// In a rule of a parameter.
     Rule,
+    /// In a weight that says where it comes from.
+    Weight,
     /// In `tokenizer`.
     Tokenizer,
     /// In the rule of a token.
@@ -61,6 +63,7 @@ const fn key(level: Level, name: &'static str, status: Status, doc: &'static str
 
 use Level::{
     Grow, Matrix, Model, Module, Recipe, Reference, Row, Rule, Slice, Source, Subsets, Token, Tokenizer,
+    Weight,
 };
 use Status::{Grid, NoEffect, Supported};
 
@@ -157,6 +160,19 @@ pub static KEYS: &[Key] = &[
     key(Row, "token_id", Supported, "with model_token, the number of that row"),
     key(Rule, "filter", Supported, "part of a tensor name, or `*`; the first rule that matches decides"),
     key(Rule, "value", Supported, "a number, or numbers spread over the layers"),
+    key(
+        Weight,
+        "tokens",
+        Supported,
+        "rows of embeddings by counts: a folder of `growmerge count`, or a file",
+    ),
+    key(Weight, "language", Supported, "whose counts (default: the last part of the model's path)"),
+    key(Weight, "smoothing", Supported, "added to a token's share of its text (default: 1e-6)"),
+    key(Weight, "norms", Supported, "`rows`: by the lengths of the rows of the models' differences"),
+    key(Weight, "power", Supported, "exponent of the share or length, from 0 to 8 (default: 1)"),
+    key(Weight, "scale", Supported, "what the weights of a row add up to (default: 1)"),
+    key(Weight, "file", Supported, "coefficients by tensor, row and column"),
+    key(Weight, "entry", Supported, "whose coefficients (default: the last part of the model's path)"),
     key(Matrix, "exclude", Supported, "values of axes whose members are left out"),
     key(Matrix, "include", Supported, "values of axes whose members get `set`, or are added"),
     key(Subsets, "subsets", Supported, "a list: the axis has its subsets as values"),

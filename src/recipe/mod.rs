@@ -18,6 +18,7 @@ mod reader;
 mod reference;
 mod setting;
 mod vocabulary;
+mod weighting;
 
 use std::ops::Range;
 
@@ -29,6 +30,7 @@ pub use keys::{KEYS, Key, Level, PARAMETERS, Status};
 pub use reference::{AdapterRef, ModelRef, Named};
 pub use setting::{Profile, Rule, Setting, Settings, Value};
 pub use vocabulary::{Reach, RowSource, TokenRule, VocabularySource, VocabularyWords};
+pub use weighting::{By, Weighting};
 
 use crate::problem::{Problem, Problems, Spot};
 

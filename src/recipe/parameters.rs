@@ -3,6 +3,7 @@
 use super::keys::Level;
 use super::node::{Node, Yaml};
 use super::reader::{Reader, join, number};
+use super::weighting::WEIGHT;
 use super::{Located, Profile, Rule, Setting, Settings, Value};
 
 impl Reader<'_> {
@@ -24,14 +25,14 @@ impl Reader<'_> {
                 continue;
             };
             let below = join(path, name);
-            if let Some(setting) = self.setting(value, &below) {
+            if let Some(setting) = self.setting(name, value, &below) {
                 settings.push((name.clone(), Located { value: setting, place: self.place(&below, key) }));
             }
         }
         Settings(settings)
     }
 
-    pub(super) fn setting(&mut self, node: &Node, path: &str) -> Option<Setting> {
+    fn setting(&mut self, name: &str, node: &Node, path: &str) -> Option<Setting> {
         match &node.yaml {
             Yaml::List(list) if list.is_empty() => {
                 self.error(path, node, "an empty list says nothing");
@@ -40,7 +41,7 @@ impl Reader<'_> {
             Yaml::List(list) => {
                 let rules = list.iter().filter(|n| matches!(n.yaml, Yaml::Map(_))).count();
                 if rules == 0 {
-                    return self.ramp(list, path).map(Setting::Ramp);
+                    return self.ramp(name, list, path).map(Setting::Ramp);
                 }
                 if rules < list.len() {
                     self.hinted(
@@ -51,10 +52,10 @@ impl Reader<'_> {
                     );
                     return None;
                 }
-                let rules = list.iter().enumerate().map(|(i, n)| self.rule(n, &format!("{path}[{i}]")));
+                let rules = list.iter().enumerate().map(|(i, n)| self.rule(name, n, &format!("{path}[{i}]")));
                 rules.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>().map(Setting::Rules)
             }
-            Yaml::Map(_) => {
+            Yaml::Map(_) if name != WEIGHT || node.get("filter").or(node.get("value")).is_some() => {
                 self.hinted(
                     path,
                     node,
@@ -63,11 +64,11 @@ impl Reader<'_> {
                 );
                 None
             }
-            _ => self.value(node, path).map(Setting::Constant),
+            _ => self.value(name, node, path).map(Setting::Constant),
         }
     }
 
-    pub(super) fn rule(&mut self, node: &Node, path: &str) -> Option<Rule> {
+    fn rule(&mut self, name: &str, node: &Node, path: &str) -> Option<Rule> {
         let entries = self.mapping(node, path, Level::Rule)?;
         let filter = match entries.given("filter").map(|n| &n.yaml) {
             None => None,
@@ -86,17 +87,21 @@ impl Reader<'_> {
                 return None;
             }
             Some(Node { yaml: Yaml::List(list), .. }) if !list.is_empty() => {
-                Profile::Ramp(self.ramp(list, &below)?)
+                Profile::Ramp(self.ramp(name, list, &below)?)
             }
-            Some(value) => Profile::Constant(self.value(value, &below)?),
+            Some(value) => Profile::Constant(self.value(name, value, &below)?),
         };
         Some(Rule { filter, value })
     }
 
-    pub(super) fn ramp(&mut self, list: &[Node], path: &str) -> Option<Vec<Value>> {
+    fn ramp(&mut self, name: &str, list: &[Node], path: &str) -> Option<Vec<Value>> {
         let mut points = Vec::new();
         for (i, node) in list.iter().enumerate() {
-            match self.value(node, &format!("{path}[{i}]"))? {
+            match self.value(name, node, &format!("{path}[{i}]"))? {
+                Value::Weighting(_) => {
+                    self.error(path, node, "a list over the layers holds numbers, not mappings");
+                    return None;
+                }
                 Value::Word(word) => {
                     self.error(path, node, format!("a list over the layers holds numbers, not `{word}`"));
                     return None;
@@ -107,7 +112,10 @@ impl Reader<'_> {
         Some(points)
     }
 
-    pub(super) fn value(&mut self, node: &Node, path: &str) -> Option<Value> {
+    fn value(&mut self, name: &str, node: &Node, path: &str) -> Option<Value> {
+        if matches!(node.yaml, Yaml::Map(_)) && name == WEIGHT {
+            return self.weighting(node, path).map(|words| Value::Weighting(Box::new(words)));
+        }
         match (&node.yaml, number(&node.yaml)) {
             (_, Some(x)) if x.is_finite() => Some(Value::Number(x)),
             (_, Some(x)) => {

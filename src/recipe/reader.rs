@@ -127,12 +127,12 @@ impl<'a> Reader<'a> {
             Some((Status::Grid, _)) => place
                 .problem(format!("`{name}` has a meaning in a grid only"))
                 .hint("a grid is a recipe of one document with a `matrix:`"),
-            None if level != Level::Rule && keys::PARAMETERS.contains(&name) => {
+            None if !matches!(level, Level::Rule | Level::Weight) && keys::PARAMETERS.contains(&name) => {
                 place.problem(format!("`{name}` has no effect here")).hint(format!(
                     "it is a parameter: put it under `parameters:`, as in `parameters: {{{name}: …}}`"
                 ))
             }
-            None if level == Level::Subsets => {
+            None if matches!(level, Level::Subsets | Level::Weight) => {
                 let known = keys::at(level).map(|k| k.name);
                 place.problem(format!("unknown key `{name}`")).did_you_mean(name, known)
             }

@@ -1,6 +1,6 @@
 //! A parameter's setting: a value, a ramp over the layers, or rules by tensor name.
 
-use super::Located;
+use super::{Located, Weighting};
 
 /// One value: booleans are 1 and 0, numeric strings are numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +9,8 @@ pub enum Value {
     Number(f64),
     /// Any other word; few parameters take one.
     Word(String),
+    /// Of a weight: where it comes from.
+    Weighting(Box<Weighting>),
 }
 
 /// What a recipe says of a parameter.

@@ -20,6 +20,9 @@ pub struct Manifest {
     pub plan: String,
     /// The models that were read.
     pub inputs: Vec<InputModel>,
+    /// The files that weights came from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coefficients: Vec<CoefficientRecord>,
     /// The output's vocabulary, where it is not simply that of every input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<Summary>,
@@ -52,6 +55,22 @@ pub struct InputModel {
     pub read_by: Option<String>,
     /// Its weight files.
     pub files: Vec<InputFile>,
+}
+
+/// A file that weights came from: what is in it decided the output, and is not needed to verify it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CoefficientRecord {
+    /// As the recipe names it.
+    pub path: String,
+    /// `counts` or `coefficients`.
+    pub holds: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// The stage that read it, if it was not the merge itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_by: Option<String>,
 }
 
 /// A stage's plan.

@@ -20,7 +20,8 @@ mod writer;
 
 pub use draft::{Draft, Existing, Opened, Sync};
 pub use manifest::{
-    InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
+    CoefficientRecord, InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor,
+    TensorRecord,
 };
 #[cfg(feature = "hub")]
 pub(crate) use small::write as write_small;

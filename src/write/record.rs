@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::journal::Entry;
 use super::manifest::{
-    InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor, TensorRecord,
+    CoefficientRecord, InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor,
+    TensorRecord,
 };
 use crate::checkpoint::{Checkpoint, Folder, SafetensorsFile};
 use crate::checksum::{self, Joined};
 use crate::method::Args;
-use crate::plan::{Input, Leaf, Plan, Shard, Source, Work, hex};
+use crate::plan::{CoefficientFile, Input, Leaf, Plan, Shard, Source, Work, hex};
 
 /// Checksums of stored tensors, by [`Leaf::identity`].
 type Sums = BTreeMap<(usize, usize), String>;
@@ -67,6 +68,7 @@ pub(super) fn manifest(
         seed: plan.seed,
         plan: plan.digest.clone(),
         inputs: inputs(plan, None, &sums, input_sha256),
+        coefficients: coefficients(plan),
         vocabulary: plan.vocabulary.clone(),
         files,
         tensors,
@@ -102,6 +104,23 @@ fn source_tensor(
 
 fn left_out(plan: &Plan) -> Vec<(String, String, String)> {
     plan.left_out.iter().map(|l| (l.model.clone(), l.tensor.clone(), l.why.clone())).collect()
+}
+
+/// The files that weights of a plan come from, those of its stages behind them.
+fn coefficients(plan: &Plan) -> Vec<CoefficientRecord> {
+    let stages = plan.stages().into_iter().map(|stage| (Some(&stage.name), &stage.plan));
+    let plans = std::iter::once((None, plan)).chain(stages);
+    let record = |(read_by, plan): (Option<&String>, &Plan)| {
+        let file = |file: &CoefficientFile| CoefficientRecord {
+            path: file.path.clone(),
+            holds: file.holds.into(),
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+            read_by: read_by.cloned(),
+        };
+        plan.coefficient_files.iter().map(file).collect::<Vec<_>>()
+    };
+    plans.flat_map(record).collect()
 }
 
 fn made_by(plan: &Plan) -> MadeBy {

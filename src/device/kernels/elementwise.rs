@@ -36,6 +36,13 @@ pub(in crate::device) fn multiply(x: &mut [f32], y: &[f32]) {
 }
 
 #[inline(always)]
+pub(in crate::device) fn divide_each(x: &mut [f32], y: &[f32], least: f32) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x /= if y.abs() < least { 1.0 } else { *y };
+    }
+}
+
+#[inline(always)]
 pub(in crate::device) fn near_swap(x: &mut [f32], y: &[f32], t: f32) {
     for (x, y) in x.iter_mut().zip(y) {
         let distance = (*x - y).abs().max(1e-6);

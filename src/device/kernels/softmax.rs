@@ -71,7 +71,7 @@ fn largest(x: &[f32]) -> f32 {
 ///
 /// `x = k·ln 2 + r` with `|r| <= ln 2 / 2`, Taylor's series for `eʳ`, and `k` goes to the exponent.
 #[inline(always)]
-fn exp(x: f64) -> f64 {
+pub(in crate::device) fn exp(x: f64) -> f64 {
     const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52: adding it rounds to a whole number
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1; // the upper 33 bits: times k it is exact
     const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
@@ -107,7 +107,7 @@ fn exp(x: f64) -> f64 {
 ///
 /// `x = 2ᵏ·m` with `m` between `√½` and `√2`; `ln m = 2·artanh s`, `s = (m - 1)/(m + 1)`.
 #[inline(always)]
-fn ln(x: f64) -> f64 {
+pub(in crate::device) fn ln(x: f64) -> f64 {
     const MANTISSA: u64 = (1 << 52) - 1;
     const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd; // bits of √½
     let offset = x.to_bits().wrapping_sub(SQRT_HALF);

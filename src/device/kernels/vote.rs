@@ -67,6 +67,12 @@ fn elect_group<'x, const N: usize>(
             agreeing[j] += if agrees { *w } else { 0.0 };
         }
     }
+    divide(&mut mixed, &agreeing, divisor);
+    *out = mixed;
+}
+
+#[inline(always)]
+fn divide<const N: usize>(mixed: &mut [f32; N], agreeing: &[f32; N], divisor: Divisor) {
     match divisor {
         Divisor::One => {}
         Divisor::AgreeingWeights => {
@@ -80,6 +86,48 @@ fn elect_group<'x, const N: usize>(
             }
         }
     }
+}
+
+#[inline(always)]
+pub(in crate::device) fn elect_weighted(
+    weighted: &[&[f32]],
+    weights: &[&[f32]],
+    divisor: Divisor,
+    out: &mut [f32],
+) {
+    let (groups, tail) = out.as_chunks_mut::<WIDTH>();
+    let done = groups.len() * WIDTH;
+    for (i, out) in groups.iter_mut().enumerate() {
+        let at = i * WIDTH;
+        elect_weighted_group(parts::<WIDTH>(weighted, at), parts::<WIDTH>(weights, at), divisor, out);
+    }
+    for (i, out) in tail.as_chunks_mut::<1>().0.iter_mut().enumerate() {
+        let at = done + i;
+        elect_weighted_group(parts::<1>(weighted, at), parts::<1>(weights, at), divisor, out);
+    }
+}
+
+#[inline(always)]
+fn elect_weighted_group<'x, const N: usize>(
+    weighted: impl Iterator<Item = &'x [f32; N]> + Clone,
+    weights: impl Iterator<Item = &'x [f32; N]>,
+    divisor: Divisor,
+    out: &mut [f32; N],
+) {
+    let (mut total, mut mixed, mut agreeing) = ([0f32; N], [0f32; N], [0f32; N]);
+    for x in weighted.clone() {
+        for j in 0..N {
+            total[j] += x[j];
+        }
+    }
+    for (x, w) in weighted.zip(weights) {
+        for j in 0..N {
+            let agrees = if total[j] >= 0.0 { x[j] > 0.0 } else { x[j] < 0.0 };
+            mixed[j] += if agrees { x[j] } else { 0.0 };
+            agreeing[j] += if agrees { w[j] } else { 0.0 };
+        }
+    }
+    divide(&mut mixed, &agreeing, divisor);
     *out = mixed;
 }
 
