@@ -16,6 +16,7 @@ pub mod explain;
 pub mod glob;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod importance;
 pub mod method;
 pub mod plan;
 pub mod problem;

@@ -73,7 +73,7 @@ pub(super) struct Options {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum SplitChoice {
+pub(super) enum SplitChoice {
     /// A line
     Line,
     /// Lines up to a blank one

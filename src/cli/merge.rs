@@ -196,7 +196,7 @@ impl Done {
         let Self { read, seconds } = self;
         format!(
             "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
-            plan.inputs.len(),
+            plan.models().count(),
             plan.method.name,
             out.display(),
             size::count(plan.parameters()),

@@ -11,6 +11,7 @@ mod fetch;
 #[cfg(feature = "hub")]
 mod fetching;
 mod grid;
+mod importance;
 mod inspect;
 #[cfg(feature = "hub")]
 mod lock;
@@ -59,6 +60,7 @@ enum Command {
     Verify(verify::Args),
     Eval(eval::Args),
     Check(check::Args),
+    Importance(importance::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Schema(schema::Args),
@@ -100,6 +102,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Importance(args) => importance::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Schema(args) => schema::run(&args),

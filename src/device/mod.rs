@@ -173,6 +173,51 @@ pub enum Divisor {
     AgreeingWeightsFrom(f32),
 }
 
+/// How [`Device::mean_by_importance`] weighs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Importance {
+    /// Of each block.
+    pub models: Vec<ModelImportance>,
+    /// The least that a divided importance counts.
+    pub floor: f64,
+    /// What is made of it then.
+    pub power: Power,
+}
+
+/// What one block's importance is multiplied and divided by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ModelImportance {
+    /// Not negative.
+    pub weight: f64,
+    /// Positive.
+    pub divisor: f64,
+}
+
+/// A power that is not negative; those that need no logarithm have names.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Power {
+    /// All count alike.
+    Zero,
+    /// The square root.
+    Root,
+    /// As it is.
+    One,
+    /// Any other.
+    Any(f64),
+}
+
+impl Power {
+    /// Of an exponent.
+    pub fn of(exponent: f64) -> Self {
+        match exponent {
+            0.0 => Self::Zero,
+            0.5 => Self::Root,
+            1.0 => Self::One,
+            other => Self::Any(other),
+        }
+    }
+}
+
 /// Whether all stored elements are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finiteness {
@@ -287,6 +332,15 @@ pub trait Device: Sync {
 
     /// The population variance of each element over the blocks, in f64, rounded once.
     fn variance(&self, x: &[Self::Buf]) -> Result<Self::Buf, ExecError>;
+
+    /// The mean of each element over the blocks, weighted by `wᵢ · max(fᵢ / dᵢ, floor)^e` with its importance `fᵢ` in
+    /// each; where all of these are zero, by `wᵢ`. In f64, blocks in order, rounded once.
+    fn mean_by_importance(
+        &self,
+        x: &[Self::Buf],
+        importance: &[Self::Buf],
+        by: &Importance,
+    ) -> Result<Self::Buf, ExecError>;
 
     /// NearSwap: `x` goes `w = t · (1 / max(|x - y|, 10⁻⁶))` of the way to `y`, `w` held in `[0, 1]`, as
     /// `w · y + (1 - w) · x`; every operation rounds.
