@@ -19,7 +19,7 @@ use super::split::Portions;
 use super::words::{Words, quoted};
 use crate::reproduce::runs::{Files, Lengths};
 use crate::reproduce::stage::{Stage, Stages};
-use crate::reproduce::{Maker, Study, Watch};
+use crate::reproduce::{Maker, Study, Texts, Watch};
 
 /// What all arms and seeds share.
 #[derive(Clone, Copy)]
@@ -28,6 +28,8 @@ pub(super) struct Shared<'a> {
     pub effort: &'a Effort,
     /// Texts to fit on.
     pub portions: &'a Portions,
+    /// The corpus.
+    pub texts: &'a Texts,
     /// What training reads.
     pub files: &'a Files,
     /// The same with digests in place of paths.
@@ -149,7 +151,7 @@ impl<'a> Bench<'a> {
         identity: &Value,
         make: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Artefact, Error> {
-        let stage = self.stages().new_folder(&self.name(name), identity, make)?;
+        let stage = self.stages().new_folder(name, identity, make)?;
         Ok(self.made(stage))
     }
 
@@ -163,7 +165,7 @@ impl<'a> Bench<'a> {
         identity: &Value,
         make: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Artefact, Error> {
-        let stage = self.stages().continued(&self.name(name), identity, make)?;
+        let stage = self.stages().continued(name, identity, make)?;
         Ok(self.made(stage))
     }
 
@@ -172,7 +174,8 @@ impl<'a> Bench<'a> {
         Stages { folder, cancel, watch }
     }
 
-    fn name(&self, name: &str) -> String {
+    /// A name for what is made of the models of this arm and seed.
+    pub(super) fn name(&self, name: &str) -> String {
         format!("seed {}, {}, {name}", self.seed, self.arm.name())
     }
 

@@ -96,6 +96,7 @@ pub fn run(
     let shared = Shared {
         effort,
         portions: &portions,
+        texts,
         files: &trained.files,
         file_digests: &trained.file_digests,
         lengths: &trained.lengths,

@@ -64,7 +64,7 @@ fn rounds(bench: &Bench<'_>, at: &Point, rounds: u64) -> Result<Made, Error> {
 /// A merge as a model on disk.
 fn written(bench: &Bench<'_>, name: &str, recipe: &str) -> Result<Artefact, Error> {
     let identity = json!({ "recipe": bench.identity(recipe), "seed": bench.seed });
-    bench.artefact(name, &identity, |out| {
+    bench.artefact(&bench.name(name), &identity, |out| {
         let never = AtomicBool::new(false);
         let options = grow::Options {
             existing: Existing::Refuse,

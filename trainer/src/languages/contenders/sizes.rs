@@ -1,6 +1,8 @@
 //! Weights by the sizes of differences and of trainings, without any text.
 
-use growmerge::checkpoint::{Checkpoint, DType};
+use growmerge::checkpoint::Checkpoint;
+use growmerge::device::Chunk;
+use growmerge::device::cpu::Cpu;
 use growmerge::problem::{Error, Problems};
 
 use crate::languages::bench::{Bench, Made};
@@ -57,10 +59,12 @@ fn distance(bench: &Bench<'_>, model: &std::path::Path) -> Result<f64, Error> {
 }
 
 fn length_of_difference(base: &Checkpoint, model: &Checkpoint) -> Result<f64, Problems> {
-    let numbers = |c: &Checkpoint, name: &str| -> Vec<f32> {
-        let tensor = c.tensor(name).filter(|t| t.dtype == DType::F32);
-        let bytes = tensor.map_or(&[][..], |t| c.bytes(t)).as_chunks().0;
-        bytes.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    let cpu = Cpu::new();
+    let numbers = |c: &Checkpoint, name: &str| {
+        let Some(tensor) = c.tensor(name) else { return Vec::new() };
+        let mut numbers = vec![0.0; tensor.elements()];
+        cpu.widen(Chunk { dtype: tensor.dtype, bytes: c.bytes(tensor) }, &mut numbers);
+        numbers
     };
     let square = |name: &str| -> f64 {
         let pairs = numbers(base, name).into_iter().zip(numbers(model, name));
