@@ -8,7 +8,7 @@ use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
-use super::measuring::{SplitChoice, named};
+use super::texts::{SplitChoice, named};
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
 use super::{Outcome, elsewhere, size};
