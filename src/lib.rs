@@ -16,12 +16,14 @@ pub mod explain;
 pub mod glob;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod importance;
 pub mod method;
 pub mod plan;
 pub mod problem;
 pub mod recipe;
 pub mod report;
 mod schema;
+pub mod tune;
 pub mod view;
 pub mod vocabulary;
 pub mod write;

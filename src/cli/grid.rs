@@ -117,7 +117,7 @@ pub(super) fn plan(args: &plan::Args, grid: &Grid) -> Result<Shown, Error> {
     let mut away: Vec<Place> = Vec::new();
     let warnings = check(&members, &options, &mut library, |member, plan| {
         let of_base = |base: bool| {
-            let inputs = plan.inputs.iter().enumerate().filter(move |(i, _)| (plan.base == Some(*i)) == base);
+            let inputs = plan.models().enumerate().filter(move |(i, _)| (plan.base == Some(*i)) == base);
             inputs.map(|(_, input)| input.name()).collect::<Vec<_>>()
         };
         let mut models = of_base(false).join(", ");

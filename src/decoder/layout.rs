@@ -62,6 +62,12 @@ impl Layout {
         self.len() == 0
     }
 
+    /// The part that an element lies in.
+    pub(super) fn holding(&self, place: Place) -> Option<&Slot> {
+        let after = self.slots.partition_point(|slot| slot.range.start <= place.0);
+        self.slots.get(..after)?.iter().rev().find(|slot| slot.range.contains(&place.0))
+    }
+
     /// Where a tensor begins.
     pub(super) fn place(&self, name: &str) -> Place {
         self.slot(name).map_or(Place::NOWHERE, |slot| Place(slot.range.start))

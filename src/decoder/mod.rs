@@ -17,6 +17,7 @@ mod config;
 mod family;
 mod fields;
 mod forward;
+mod inputs;
 mod layout;
 mod loss;
 pub(crate) mod matmul;
@@ -33,6 +34,7 @@ pub use backward::Memory;
 pub use batch::Batch;
 pub use config::{Activation, Biases, Config, LayerKind};
 pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
+pub use inputs::{Fed, Site};
 pub use layout::{Gradients, Layout, Slot};
 pub use matmul::{Linear, Matrix, Vector};
 pub use mean::{Accumulator, Weighed};
@@ -108,6 +110,21 @@ impl<'a> Decoder<'a> {
         gradients: &mut Gradients,
     ) -> f64 {
         self.pass().gradients(batch, scale, scratch, memory, gradients)
+    }
+
+    /// Every projection with the names of its weights, those that see the same values together, in the order in which
+    /// [`Decoder::inputs`] shows these values. A head that is tied to the embedding is none. `layout` must be of the
+    /// tensors that the decoder was made of.
+    pub fn fed(&self, layout: &Layout) -> Vec<Fed> {
+        self.pass().fed(layout)
+    }
+
+    /// Shows what a batch brings to each projection, `[rows, width]`, by layer and site.
+    ///
+    /// # Panics
+    /// If a text is longer than the context.
+    pub fn inputs(&self, batch: &Batch, scratch: &mut Scratch, see: &mut dyn FnMut(usize, Site, &[f32])) {
+        self.pass().inputs(batch, scratch, see);
     }
 
     /// Logits after each token of one text, `[tokens, vocab]`. For looking into a model: evaluation never

@@ -1,15 +1,20 @@
 //! The CPU device: blocks that fit the cache, kernels as wide as the machine's vectors.
 
 mod host;
+mod solve;
 
 use std::cell::RefCell;
 
 use super::ranks;
 use super::simd::{self, Level};
-use super::{Chunk, Cut, Device, Divisor, Draw, Finiteness, Outside, Overlap, RankedDraw, Vote, Window};
+use super::{
+    Chunk, Cut, Device, Divisor, Draw, Finiteness, Importance, Outside, Overlap, RankedDraw, Vote, Window,
+};
 
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
+
+pub use solve::LANES_OF_ROWS;
 
 /// Elements in a block. A merge of six models holds about eight blocks at once: 8 × 64 KiB stay in
 /// a core's second-level cache.
@@ -279,6 +284,17 @@ impl Device for Cpu {
     fn variance(&self, x: &[CpuBuf]) -> Result<CpuBuf, ExecError> {
         let mut out = CpuBuf::unset(length(x));
         simd::variance(self.level, &slices(x), &mut out.0);
+        Ok(out)
+    }
+
+    fn mean_by_importance(
+        &self,
+        x: &[CpuBuf],
+        importance: &[CpuBuf],
+        by: &Importance,
+    ) -> Result<CpuBuf, ExecError> {
+        let mut out = CpuBuf::unset(length(x));
+        simd::mean_by_importance(self.level, &slices(x), &slices(importance), by, &mut out.0);
         Ok(out)
     }
 

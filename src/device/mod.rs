@@ -8,6 +8,7 @@
 //! numbers come from a counter ([`philox`]). Two devices may differ in nothing, not even the last bit.
 
 pub mod cpu;
+mod importance;
 mod kernels;
 pub mod philox;
 mod power;
@@ -15,6 +16,8 @@ mod ranks;
 mod simd;
 
 pub use power::power;
+
+pub use importance::{Importance, ModelImportance, Power};
 
 use crate::checkpoint::DType;
 use crate::problem::ExecError;
@@ -287,6 +290,15 @@ pub trait Device: Sync {
 
     /// The population variance of each element over the blocks, in f64, rounded once.
     fn variance(&self, x: &[Self::Buf]) -> Result<Self::Buf, ExecError>;
+
+    /// The mean of each element over the blocks, weighted by `wᵢ · max(fᵢ / dᵢ, floor)^e` with its importance `fᵢ` in
+    /// each; where all of these are zero, by `wᵢ`. In f64, blocks in order, rounded once.
+    fn mean_by_importance(
+        &self,
+        x: &[Self::Buf],
+        importance: &[Self::Buf],
+        by: &Importance,
+    ) -> Result<Self::Buf, ExecError>;
 
     /// NearSwap: `x` goes `w = t · (1 / max(|x - y|, 10⁻⁶))` of the way to `y`, `w` held in `[0, 1]`, as
     /// `w · y + (1 - w) · x`; every operation rounds.

@@ -130,6 +130,17 @@ dispatch! {
     fn elect(deltas: &[&[f32]], weights: &[f32], vote: super::Vote, divisor: super::Divisor, out: &mut [f32]);
     fn elect_weighted(weighted: &[&[f32]], weights: &[&[f32]], divisor: super::Divisor, out: &mut [f32]);
     fn variance(x: &[&[f32]], out: &mut [f32]);
+    fn mean_by_importance(x: &[&[f32]], importance: &[&[f32]], by: &super::Importance, out: &mut [f32]);
+    fn add_gram(sum: &mut [f64], gram: &[u8], width: usize, weight: f64, shrinkage: f64);
+    fn cholesky_panel(a: &mut [f64], width: usize, from: usize, to: usize) -> Option<usize>;
+    fn add_gram_product(
+        sum: &mut [[f64; super::cpu::LANES_OF_ROWS]],
+        gram: &[u8],
+        weight: f64,
+        shrinkage: f64,
+        x: &[[f64; super::cpu::LANES_OF_ROWS]],
+    );
+    fn solve(factor: &[f64], x: &mut [[f64; super::cpu::LANES_OF_ROWS]]);
     fn near_swap(x: &mut [f32], y: &[f32], t: f32);
     fn pool(deltas: &[&[f32]], epsilon: f32, alone: &[f32], out: &mut [f32]);
     fn overlaps(deltas: &[&[f32]], epsilon: f32, counts: &mut [super::Overlap]);

@@ -7,10 +7,9 @@ use super::stage::Making;
 use super::{Options, rows};
 use crate::adapter::Factors;
 use crate::checkpoint::{DType, TensorInfo};
-use crate::checksum;
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device};
-use crate::plan::{Input, Leaf, Order, Origin, Plan, Source};
+use crate::plan::{Input, Leaf, Origin, Plan, Source};
 use crate::problem::{Error, ExecError};
 use crate::view::{Rows, Scaled, Tiling, View};
 
@@ -101,18 +100,6 @@ impl<'a> Lens<'a> {
         self.glass.chunk(eye, elements, desk)
     }
 
-    /// Checksums of the leaves that are not read in order; nothing for the others.
-    pub(super) fn whole_sums(&self) -> Result<Vec<Option<u64>>, ExecError> {
-        let sum = |leaf: &Leaf<'a>| match leaf.order {
-            Order::Any => {
-                let sum = checksum::of(leaf.bytes());
-                leaf.check_intact().map(|()| Some(sum))
-            }
-            Order::Same | Order::Copies(_) => Ok(None),
-        };
-        self.leaves.iter().map(sum).collect()
-    }
-
     /// Brings what some elements are made of into memory before they are used.
     pub(super) fn prefetch(&self, elements: &Range<usize>) {
         self.leaves.iter().for_each(|leaf| leaf.prefetch(elements.clone()));
@@ -150,6 +137,10 @@ impl<'a> Glass<'a> {
             Input::Stored(checkpoint) => {
                 let info = &checkpoint.tensors()[tensor];
                 Ok(Self::Stored(Chunk { dtype: info.dtype, bytes: checkpoint.bytes(info) }))
+            }
+            Input::Beside(_) => {
+                let stored = input.leaves(tensor).first().map_or(Chunk::NOTHING, |leaf| leaf.chunk());
+                Ok(Self::Stored(stored))
             }
             Input::Stage(stage) => Ok(Self::Made(Box::new(Making::open(eye, &stage.plan, tensor)?))),
             Input::Seen(_) => match input.origin(tensor) {

@@ -6,6 +6,7 @@
 //! that reading, computing, hashing and writing overlap and one huge tensor does not end up on one
 //! core. Only the hash of a tensor must see its units in order; units that are early wait for it.
 
+mod beside;
 mod board;
 mod cut;
 mod guess;
@@ -121,7 +122,9 @@ fn job_memory(plan: &Plan, job: &Job, block_elements: usize) -> usize {
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
     let searches = statistics::searches(job);
     let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
-    sources.sum::<usize>() + blocks + counters + measure::value_bytes(job)
+    // The factor of what is read whole, and its rows in f64.
+    let whole = job.whole().first().map_or(0, |s| s.info(&plan.inputs).elements() * 8 + block * 16);
+    sources.sum::<usize>() + blocks + counters + measure::value_bytes(job) + whole
 }
 
 /// What is needed to see a block of a source.

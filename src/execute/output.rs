@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::lens::Lens;
 use super::run::{Context, Run, locked};
 use super::{Piece, Sealed};
 use crate::checksum::Joined;
@@ -63,7 +62,7 @@ impl<'a> Run<'a> {
     pub(super) fn seal<D: Device>(&self, context: &Context<'a, D>) -> Result<(), ExecError> {
         let mut seal = locked(&self.seal);
         let sha256 = seal.sha.take().unwrap_or_default().finalize();
-        let whole = self.lenses.iter().map(Lens::whole_sums).collect::<Result<Vec<_>, _>>()?;
+        let whole = self.whole_sums()?;
         let joined = |i| {
             let mut joined = Joined::new();
             for (sum, len) in seal.crcs.iter().filter_map(|unit| unit.get(i)) {
@@ -71,7 +70,7 @@ impl<'a> Run<'a> {
             }
             joined.sum()
         };
-        let inputs = whole.concat().into_iter().enumerate();
+        let inputs = whole.into_iter().enumerate();
         let inputs = inputs.map(|(i, whole)| whole.unwrap_or_else(|| joined(i))).collect();
         context.sink.seal(self.index, Sealed { sha256, inputs })?;
         tracing::debug!(tensor = self.job.name, "merged");

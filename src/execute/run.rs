@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use super::lens::{Desk, Eye, Lens};
 use super::measure::Meter;
 use super::output::Seal;
-use super::{Observer, Options, Piece, Sink, statistics, unit};
+use super::{Observer, Options, Piece, Sink, beside, statistics, unit};
 use crate::checksum;
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Device, Finiteness};
 use crate::method::{AnyOperator, Block, Measured, RunsOn};
-use crate::plan::{Job, Leaf, Plan, Work};
+use crate::plan::{Job, Leaf, Order, Plan, Work};
 use crate::problem::{Error, ExecError};
 use crate::recipe::NonFinite;
 
@@ -42,8 +42,12 @@ pub(super) struct Run<'a> {
     pub(super) index: usize,
     pub(super) job: &'a Job,
     pub(super) units: usize,
-    /// Models in order, then the base.
+    /// Models in order, then the base, then what is read along with them.
     pub(super) lenses: Vec<Lens<'a>>,
+    /// What every block needs all of.
+    whole: Vec<Leaf<'a>>,
+    /// What blocks are merged with, if not the job's own operator.
+    op: Option<Box<dyn AnyOperator>>,
     /// Units that are measured by one worker in a row.
     pub(super) portion: usize,
     pub(super) meters: RwLock<Vec<Meter>>,
@@ -57,6 +61,14 @@ pub(super) struct Run<'a> {
     reported: Mutex<u64>,
 }
 
+/// A block of each source.
+pub(super) struct Chunks<'d> {
+    pub(super) models: Vec<Chunk<'d>>,
+    pub(super) base: Option<Chunk<'d>>,
+    /// What is read along with them.
+    pub(super) along: Vec<Chunk<'d>>,
+}
+
 /// A poisoned lock means that another worker panicked; the panic itself will end the run.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +80,9 @@ impl<'a> Run<'a> {
         let job = &context.plan.jobs[index];
         let units = job.elements().div_ceil(unit(job));
         let open = |source| Lens::open(context.eye(), context.plan, source);
-        let lenses = job.sources().map(open).collect::<Result<Vec<_>, _>>()?;
+        let lenses = job.streamed().map(open).collect::<Result<Vec<_>, _>>()?;
+        let whole = beside::whole(context, job);
+        let op = beside::begin(context, job, &whole)?;
         let meters = statistics::meters(context, job, &lenses)?;
         let portion = meters.iter().map(Meter::portion).max().unwrap_or(1);
         Ok(Self {
@@ -76,6 +90,8 @@ impl<'a> Run<'a> {
             job,
             units,
             lenses,
+            whole,
+            op,
             portion,
             meters: RwLock::new(meters),
             stats: RwLock::new(Vec::new()),
@@ -107,15 +123,20 @@ impl<'a> Run<'a> {
         self.lenses.iter().map(|_| Desk::default()).collect()
     }
 
-    /// A block of every source: models in order, then the base.
+    /// A block of every source.
     pub(super) fn chunks<'d>(
         &'d self,
         eye: Eye<'_>,
         block: &std::ops::Range<usize>,
         desks: &'d mut [Desk],
-    ) -> Result<Vec<Chunk<'d>>, Error> {
+    ) -> Result<Chunks<'d>, Error> {
         let lenses = self.lenses.iter().zip(desks);
-        lenses.map(|(lens, desk)| lens.chunk(eye, block.clone(), desk)).collect()
+        let mut chunks = lenses
+            .map(|(lens, desk)| lens.chunk(eye, block.clone(), desk))
+            .collect::<Result<std::collections::VecDeque<_>, Error>>()?;
+        let models = chunks.drain(..self.job.models.len().min(chunks.len())).collect();
+        let base = self.job.base.and_then(|_| chunks.pop_front());
+        Ok(Chunks { models, base, along: chunks.into() })
     }
 
     /// In the first pass, brings a unit's inputs into memory.
@@ -166,19 +187,22 @@ impl<'a> Run<'a> {
     {
         let d = context.device;
         let refuse = context.plan.non_finite == NonFinite::Refuse;
-        let mut models = self.chunks(context.eye(), &block, desks)?;
-        for (lens, chunk) in self.lenses.iter().zip(&models) {
+        let Chunks { models, base, along } = self.chunks(context.eye(), &block, desks)?;
+        for (lens, chunk) in self.lenses.iter().zip(models.iter().chain(&base)) {
             if refuse && context.host.finite(*chunk) == Finiteness::NonFinite {
                 self.check_intact()?;
                 return Err(self.non_finite_input(context, lens, block.start, *chunk));
             }
         }
-        let base = self.job.base.and_then(|_| models.pop());
+        self.check_importance(context, block.start, &along)?;
         match &self.job.work {
             Work::Copy(_) => out.copy_from_slice(models.first().map_or(&[], |chunk| chunk.bytes)),
             Work::Merge(op) => {
+                let op = self.op.as_ref().unwrap_or(op);
+                let whole: Vec<Chunk<'_>> = self.whole.iter().map(Leaf::chunk).collect();
+                let beside = if whole.is_empty() { &along } else { &whole };
                 let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
-                let x = Block { models: &models, base, first: block.start as u64, stats: &stats };
+                let x = Block { models: &models, base, beside, first: block.start as u64, stats: &stats };
                 let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(op.as_ref(), d, &x)?;
                 if d.store(&merged, self.job.dtype, out)? == Finiteness::NonFinite && refuse {
                     let chunk = Chunk { dtype: self.job.dtype, bytes: out };
@@ -191,7 +215,19 @@ impl<'a> Run<'a> {
 
     /// The stored tensors behind all sources, in order.
     pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf<'a>> {
-        self.lenses.iter().flat_map(|lens| &lens.leaves)
+        self.lenses.iter().flat_map(|lens| &lens.leaves).chain(&self.whole)
+    }
+
+    /// Checksums of the stored tensors that are not read in order; nothing for the others.
+    pub(super) fn whole_sums(&self) -> Result<Vec<Option<u64>>, ExecError> {
+        let sum = |leaf: &Leaf<'a>| match leaf.order {
+            Order::Any => {
+                let sum = checksum::of(leaf.bytes());
+                leaf.check_intact().map(|()| Some(sum))
+            }
+            Order::Same | Order::Copies(_) => Ok(None),
+        };
+        self.leaves().map(sum).collect()
     }
 
     /// Reports bytes, but over the whole job never more than was announced.
@@ -204,6 +240,6 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn check_intact(&self) -> Result<(), ExecError> {
-        self.lenses.iter().try_for_each(Lens::check_intact)
+        self.leaves().try_for_each(Leaf::check_intact)
     }
 }

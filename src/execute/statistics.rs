@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::guess::guess;
 use super::lens::{Desk, Lens};
 use super::measure::{self, Meter, Tally, Wants};
-use super::run::{Context, Run};
+use super::run::{Chunks, Context, Run};
 use super::search::{Precision, Search, Wanted};
 use crate::checkpoint::DType;
 use crate::device::{Chunk, Device, LINE};
@@ -99,8 +99,8 @@ impl<'a> Run<'a> {
         self.prefetch(&self.range(unit));
         let mut desks = self.desks();
         for block in self.blocks(d, self.range(unit)) {
-            let mut chunks = self.chunks(context.eye(), &block, &mut desks)?;
-            let base = match self.job.base.and_then(|_| chunks.pop()) {
+            let Chunks { models: chunks, base, .. } = self.chunks(context.eye(), &block, &mut desks)?;
+            let base = match base {
                 Some(base) => Some(d.load(base)?),
                 None => None,
             };
@@ -190,8 +190,8 @@ impl<'a> Run<'a> {
         let d = context.device;
         let mut desks = self.desks();
         let mut values = |range: std::ops::Range<usize>| -> Result<D::Buf, Error> {
-            let mut models = self.chunks(context.eye(), &range, &mut desks)?;
-            let base = match self.job.base.and_then(|_| models.pop()) {
+            let Chunks { models, base, .. } = self.chunks(context.eye(), &range, &mut desks)?;
+            let base = match base {
                 Some(base) => d.load(base)?,
                 None => d.zeros(range.len())?,
             };
@@ -226,7 +226,10 @@ fn sample<D: Device>(
     quantity: Quantity,
 ) -> Result<Option<(D::Buf, u64)>, Error> {
     let (d, elements) = (context.device, job.elements());
-    let Some((base, models)) = lenses.split_last().filter(|_| job.base.is_some()) else { return Ok(None) };
+    let Some((models, [base, ..])) = lenses.split_at_checked(job.models.len()).filter(|_| job.base.is_some())
+    else {
+        return Ok(None);
+    };
     if elements <= SAMPLE_ABOVE || matches!(quantity, Quantity::Importance { .. }) {
         return Ok(None);
     }

@@ -28,7 +28,7 @@ impl Explanation<'_> {
         Ok(json!({
             "recipe": self.plan.recipe.0,
             "method": self.plan.method.name,
-            "models": self.plan.inputs.iter().map(|i| i.name()).collect::<Vec<_>>(),
+            "models": self.plan.models().map(|i| i.name()).collect::<Vec<_>>(),
             "tensors": tensors,
             "left_out": self.plan.left_out,
             "problems": self.plan.warnings,

@@ -74,7 +74,7 @@ impl<'p> Explanation<'p> {
                 job,
                 located: families[plan.donor].locate(&job.name),
                 values: values(plan, job),
-                made_of: job.sources().map(of_source).collect(),
+                made_of: job.models.iter().copied().chain(job.base).map(of_source).collect(),
             }
         };
         let mut tensors: Vec<Tensor<'p>> = plan.jobs.iter().map(tensor).collect();

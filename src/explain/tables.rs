@@ -39,7 +39,7 @@ impl Explanation<'_> {
         format!(
             "{} of {} models: {} tensors, {}",
             plan.method.name,
-            plan.inputs.len(),
+            plan.models().count(),
             plan.jobs.len(),
             layers.join(", ")
         )

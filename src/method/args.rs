@@ -126,6 +126,18 @@ impl Invalid {
     }
 }
 
+/// What is known of what stands beside the models of a tensor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Beside {
+    /// There is nothing.
+    #[default]
+    Nothing,
+    /// Importance of each element, and for each model the mean over all of its weights.
+    Importance(Vec<f64>),
+    /// Gram matrices of the tensor's columns.
+    Grams,
+}
+
 /// What a method knows of a tensor before it sees any weight.
 #[derive(Debug)]
 pub struct Setup<'a> {
@@ -141,6 +153,8 @@ pub struct Setup<'a> {
     pub global: &'a Args,
     /// Parameters of each input, in the order in which blocks present them.
     pub models: &'a [Args],
+    /// What stands beside the models.
+    pub beside: &'a Beside,
     /// Position of each input in the recipe, which decides its random numbers.
     pub positions: &'a [usize],
 }

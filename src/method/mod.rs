@@ -14,6 +14,7 @@ mod della;
 mod della_linear;
 mod deltas;
 mod factors;
+mod fisher;
 mod gram;
 mod karcher;
 mod linear;
@@ -26,6 +27,7 @@ mod param;
 mod passthrough;
 mod ram;
 mod ramplus_tl;
+mod regmean;
 mod sce;
 mod slerp;
 mod task_arithmetic;
@@ -37,14 +39,14 @@ use std::ops::RangeInclusive;
 use crate::device::{Chunk, Device};
 use crate::problem::ExecError;
 
-pub use args::{Arg, Args, Invalid, Setup};
+pub use args::{Arg, Args, Beside, Invalid, Setup};
 pub use factors::{Factors, NormShare};
 pub use operator::{
     AbsSums, AnyOperator, Band, Block, Keep, Measured, Operator, Quantity, RandomDrop, RunsOn, Stat, Then,
     Vectors,
 };
 pub(crate) use operator::{divergences, importance};
-pub use param::{Fallback, Kind, Param, Scope};
+pub use param::{Fallback, FileKind, Kind, Param, Scope};
 
 /// Every method, in the order in which `growmerge methods` lists them.
 pub static METHODS: &[&Method] = &[
@@ -67,6 +69,8 @@ pub static METHODS: &[&Method] = &[
     &ram::METHOD,
     &ramplus_tl::METHOD,
     &arcee_fusion::METHOD,
+    &fisher::METHOD,
+    &regmean::METHOD,
     &passthrough::METHOD,
 ];
 
@@ -106,6 +110,14 @@ impl Method {
     /// The method of that name.
     pub fn named(name: &str) -> Option<&'static Method> {
         METHODS.iter().copied().find(|m| m.name == name)
+    }
+
+    /// The parameter that names a file beside each model, if the method has one, and what is in it.
+    pub fn file(&self) -> Option<(&'static Param, FileKind)> {
+        self.params.iter().find_map(|p| match p.kind {
+            Kind::File(kind) => Some((*p, kind)),
+            _ => None,
+        })
     }
 
     /// The parameter of that name.

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::Invalid;
 use crate::device::cpu::Cpu;
 use crate::device::{Chunk, Cut, Device, Draw, LINE, Overlap, RankedDraw};
 use crate::problem::ExecError;
@@ -222,6 +223,9 @@ pub struct Block<'a> {
     pub models: &'a [Chunk<'a>],
     /// The base, where the method takes differences from it.
     pub base: Option<Chunk<'a>>,
+    /// What stands beside the models, for each of them: the same elements of its importance, or the whole of its Gram
+    /// matrix.
+    pub beside: &'a [Chunk<'a>],
     /// Flat index of the first element in the tensor.
     pub first: u64,
     /// What [`Operator::settle`] made of what [`Operator::needs`] asked for.
@@ -258,6 +262,20 @@ pub trait Operator: Debug + Send + Sync + 'static {
         LINE
     }
 
+    /// Makes of what stands beside the models and is read whole the operator that blocks are merged with, if that is
+    /// another one; once for each tensor, on the host. May stop as soon as `go_on` says no, with any result.
+    ///
+    /// # Errors
+    /// If nothing can be made of it.
+    fn begin(
+        &self,
+        whole: &[Chunk<'_>],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Box<dyn AnyOperator>>, Invalid> {
+        let _ = (whole, go_on);
+        Ok(None)
+    }
+
     /// Makes of the statistics, in the order of [`Operator::needs`], what blocks need to know; once for
     /// each tensor, on the host.
     fn settle(&self, measured: Vec<Measured>) -> Vec<Measured> {
@@ -292,6 +310,15 @@ pub trait AnyOperator: RunsOn<Cpu> + Debug + Send + Sync {
     fn stats(&self) -> Vec<Stat>;
     /// [`Operator::grain`], at least 1.
     fn run_length(&self) -> usize;
+    /// [`Operator::begin`].
+    ///
+    /// # Errors
+    /// As there.
+    fn begun(
+        &self,
+        whole: &[Chunk<'_>],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Box<dyn AnyOperator>>, Invalid>;
     /// [`Operator::settle`].
     fn settled(&self, measured: Vec<Measured>) -> Vec<Measured>;
 }
@@ -303,6 +330,14 @@ impl<T: Operator> AnyOperator for T {
 
     fn run_length(&self) -> usize {
         self.grain().max(1)
+    }
+
+    fn begun(
+        &self,
+        whole: &[Chunk<'_>],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Box<dyn AnyOperator>>, Invalid> {
+        self.begin(whole, go_on)
     }
 
     fn settled(&self, measured: Vec<Measured>) -> Vec<Measured> {

@@ -26,6 +26,43 @@ pub enum Kind {
     Switch,
     /// One of these words; `false` stands for the first, `true` for the second.
     Choice(&'static [&'static str]),
+    /// A file that stands beside the models. It is opened when a merge is planned, and is no argument.
+    File(FileKind),
+}
+
+/// What a file beside the models holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// For each weight how much it matters: tensors with the model's names and shapes.
+    Importance,
+    /// For projections the Gram matrix of what goes into them.
+    Grams,
+}
+
+impl FileKind {
+    /// What `format` says in the header of such a file.
+    pub fn format(self) -> &'static str {
+        match self {
+            Self::Importance => "growmerge fisher 1",
+            Self::Grams => "growmerge gram 1",
+        }
+    }
+
+    /// In a word or two.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Importance => "importance",
+            Self::Grams => "Gram matrices",
+        }
+    }
+
+    /// How it is made.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Importance => "`growmerge importance MODEL --text LANG=FILE -o FILE` makes one",
+            Self::Grams => "`growmerge importance MODEL --gram --text LANG=FILE -o FILE` makes one",
+        }
+    }
 }
 
 /// What holds when a recipe does not say.
@@ -86,12 +123,13 @@ impl Param {
             Kind::Count => "whole number from 0 on".into(),
             Kind::Switch => "true or false".into(),
             Kind::Choice(words) => words.join(", "),
+            Kind::File(kind) => format!("file of {}", kind.words()),
         }
     }
 }
 
 use Fallback::{Absent, Required, Value};
-use Kind::{Amount, Choice, Count, Fraction, Number, Switch, Weight};
+use Kind::{Amount, Choice, Count, File, Fraction, Number, Switch, Weight};
 use Scope::{Global, Model};
 
 const WEIGHT_DOC: &str = "how much of the model, or of its difference, goes in";
@@ -203,6 +241,54 @@ pub(super) static SELECT_TOPK: Param = Param::new(
     Fraction,
     Value(1.0),
     "share of the elements on which the models differ that is kept: those that vary most",
+);
+
+/// Of methods in which every model counts alike where nothing is said.
+pub(super) static WEIGHT_OF_ONE: Param =
+    Param::new("weight", Model, Number, Value(1.0), "how much the model counts");
+pub(super) static IMPORTANCE: Param = Param::new(
+    "importance",
+    Model,
+    File(FileKind::Importance),
+    Required,
+    "how much each weight of the model matters, as `growmerge importance` writes it",
+);
+pub(super) static EXPONENT: Param = Param::new(
+    "exponent",
+    Global,
+    Amount,
+    Value(0.5),
+    "power of the importance; 1 is the paper's, 0 the mean",
+);
+pub(super) static FLOOR: Param = Param::new(
+    "floor",
+    Global,
+    Amount,
+    Value(1e-3),
+    "the least that an importance counts, as a part of what it is divided by",
+);
+/// What importance is divided by; words and positions belong together.
+pub(super) const DIVISOR_WORDS: &[&str] = &["none", "model"];
+pub(super) static IMPORTANCE_DIVISOR: Param = Param::new(
+    "importance_divisor",
+    Global,
+    Choice(DIVISOR_WORDS),
+    Value(1.0),
+    "what importance is divided by first: the mean over its model, or nothing",
+);
+pub(super) static GRAMS: Param = Param::new(
+    "grams",
+    Model,
+    File(FileKind::Grams),
+    Required,
+    "Gram matrices of what goes into the model's projections, as `growmerge importance --gram` writes them",
+);
+pub(super) static SHRINKAGE: Param = Param::new(
+    "shrinkage",
+    Global,
+    Fraction,
+    Value(0.9),
+    "factor on what is not on the diagonal of a Gram matrix",
 );
 
 /// How kept elements make up for dropped ones; words and positions belong together.

@@ -5,9 +5,9 @@ use super::params::{self, Position, Resolved};
 use super::segment::Segment;
 use super::tensors::Draft;
 use super::weights::Target;
-use super::{Job, Lookup, Source, Work};
+use super::{Beside, Job, Lookup, Source, Work};
 use crate::checkpoint::DType;
-use crate::method::{Args, Base, Method, Param, Setup, Vectors};
+use crate::method::{self, Args, Base, Method, Param, Setup, Vectors};
 use crate::problem::Problem;
 use crate::recipe::Weighting;
 
@@ -46,23 +46,25 @@ impl<'a> Builder<'a> {
         let stored = self.inputs[reference.input].keeps_type(reference.tensor);
         let copy = !info.dtype.is_mergeable() || as_it_is && stored && dtype == info.dtype;
         // A copy reads one source only; the others are the same by definition or not looked at.
-        let job = |work, models, base, per_model: Vec<Args>| {
+        let job = |work, models, base, beside, per_model: Vec<Args>| {
             let shape = info.shape.clone();
             let mut lookup = lookup.clone();
             lookup.models.truncate(per_model.len());
             let (name, global) = (name.clone(), global.clone());
-            Job { name, dtype, shape, models, base, work, global, per_model, lookup }
+            Job { name, dtype, shape, models, base, beside, work, global, per_model, lookup }
         };
         let job = if copy {
-            job(Work::Copy(reference), vec![reference], None, Vec::new())
+            job(Work::Copy(reference), vec![reference], None, Beside::Nothing, Vec::new())
         } else if as_it_is {
             let Some(work) = self.conversion() else { return };
-            job(work, vec![reference], None, Vec::new())
+            job(work, vec![reference], None, Beside::Nothing, Vec::new())
         } else {
             if !self.weigh(&name, &info.shape, &models, weightings, &mut per_model) {
                 return;
             }
             let positions = positions(&models, segment);
+            let at = Position { t, tensor: &name };
+            let Some((beside, known)) = self.beside(segment, &at, &models) else { return };
             let setup = Setup {
                 tensor: &name,
                 shape: &info.shape,
@@ -70,10 +72,11 @@ impl<'a> Builder<'a> {
                 seed: self.seed,
                 global: &global,
                 models: &per_model,
+                beside: &known,
                 positions: &positions,
             };
             let Some(work) = self.merge(&setup) else { return };
-            job(work, models.into_iter().map(|(_, s)| s).collect(), base, per_model)
+            job(work, models.into_iter().map(|(_, s)| s).collect(), base, beside, per_model)
         };
         self.used.extend(job.sources());
         self.jobs.push(job);
@@ -180,6 +183,7 @@ impl<'a> Builder<'a> {
             seed: 0,
             global: &none[0],
             models: &none,
+            beside: &method::Beside::Nothing,
             positions: &[0],
         };
         (Method::named("passthrough")?.prepare)(&setup).ok().map(Work::Merge)

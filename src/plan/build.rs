@@ -10,8 +10,8 @@ use super::params::{self, Missing};
 use super::segment::Assembler;
 use super::weights::{Weigher, compare_tokenizers};
 use super::{
-    Change, Companion, Input, Job, Layout, Library, Plan, PlanOptions, Work, companions, config, digest,
-    vocabulary,
+    Change, Companion, Input, Job, Layout, Library, Plan, PlanOptions, Work, beside, companions, config,
+    digest, vocabulary,
 };
 use sha2::{Digest, Sha256};
 
@@ -50,11 +50,17 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     };
     let base =
         recipe.base_model.as_ref().and_then(|b| recipe.models().iter().position(|m| m.value == b.value));
-    let (inputs, vocabulary) = vocabulary::align(recipe, inputs, donor, library, &mut problems);
+    let (models, vocabulary) = vocabulary::align(recipe, inputs, donor, library, &mut problems);
+    let (besides, files) = beside::open(recipe, method, library, models.len(), &mut problems);
+    if problems.has_errors() && method.file().is_some() {
+        return Err(problems); // A file that is not there has no tensors to look up.
+    }
+    let inputs: Vec<Input> = models.iter().cloned().chain(besides).collect();
     let mut builder = Builder {
         recipe,
         method,
         inputs: &inputs,
+        files,
         library,
         donor,
         anatomy: &anatomy,
@@ -70,22 +76,22 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     parts.iter().for_each(|part| builder.jobs(part));
     let left_out = builder.left_out(&parts);
     let (jobs, weighed) = builder.finish(&mut problems);
-    config::compare(&inputs, donor, vocabulary.as_ref(), &mut problems);
-    if inputs.iter().all(Input::is_raw) {
+    config::compare(&models, donor, vocabulary.as_ref(), &mut problems);
+    if models.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);
     }
     let unreadable = RefCell::new(Problems::new());
-    let read = |i: usize, name: &str| companions::bytes(&inputs[i], name, &unreadable);
+    let read = |i: usize, name: &str| companions::bytes(&models[i], name, &unreadable);
     let template = recipe.chat_template.as_ref();
-    let template = template.and_then(|words| chat_template(words, inputs.len(), &read, &mut problems));
+    let template = template.and_then(|words| chat_template(words, models.len(), &read, &mut problems));
     problems.extend(unreadable.take());
     let tokenizing = Tokenizing { vocabulary: vocabulary.as_ref(), chat_template: template.as_deref() };
-    let (companions, unfit) = companions::companions(&inputs, donor, tokenizing, &mut problems);
+    let (companions, unfit) = companions::companions(&models, donor, tokenizing, &mut problems);
     if let (Some(words), Some(template)) = (&recipe.chat_template, &template)
         && let Some(tokenizer) = companions.iter().find(|c| c.name == "tokenizer.json")
         && let Ok(bytes) = tokenizer.contents.read()
     {
-        let theirs = (0..inputs.len()).filter_map(|i| read(i, "tokenizer.json"));
+        let theirs = (0..models.len()).filter_map(|i| read(i, "tokenizer.json"));
         check_markers(words, template, &bytes, theirs, &mut problems);
     }
     if !weighed.counts.is_empty() {
@@ -98,7 +104,7 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     let layout = Layout::new(&jobs, options.shard_size);
     let donor_config = match &vocabulary {
         Some(vocabulary) => vocabulary.config.as_ref(),
-        None => inputs[donor].config(),
+        None => models[donor].config(),
     };
     let mut config = config::config(donor_config, &inputs, &jobs, &parts, &mut problems);
     config::untie(&mut config, &inputs, &jobs);

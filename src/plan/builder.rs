@@ -18,7 +18,10 @@ const LISTED: usize = 20;
 pub(super) struct Builder<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static Method,
+    /// Models, then what stands beside them.
     pub(super) inputs: &'a [Input],
+    /// Positions in `inputs` of what stands beside the models, by the recipe's words.
+    pub(super) files: BTreeMap<String, usize>,
     /// For files that weights come from.
     pub(super) library: &'a mut Library,
     /// Position in `inputs` of the model after which tensors are named.

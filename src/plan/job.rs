@@ -1,6 +1,6 @@
 //! A job: one tensor of the output, where its inputs are and what is done with them.
 
-use super::{Input, Leaf, Lookup};
+use super::{Input, Leaf, Lookup, Order};
 use crate::checkpoint::{DType, TensorInfo};
 use crate::device::LINE;
 use crate::method::{AnyOperator, Args, Stat, Then};
@@ -42,6 +42,28 @@ pub enum Work {
     Merge(Box<dyn AnyOperator>),
 }
 
+/// What a job reads beside models and base: a tensor for each of the models.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Tensors of the job's shape, the same elements as of the models.
+    Along(Vec<Source>),
+    /// Tensors that every block needs all of.
+    Whole(Vec<Source>),
+}
+
+impl Beside {
+    /// Its tensors.
+    pub fn sources(&self) -> &[Source] {
+        match self {
+            Self::Nothing => &[],
+            Self::Along(sources) | Self::Whole(sources) => sources,
+        }
+    }
+}
+
 /// One output tensor.
 #[derive(Debug)]
 pub struct Job {
@@ -55,6 +77,8 @@ pub struct Job {
     pub models: Vec<Source>,
     /// The base, where the method takes differences from it.
     pub base: Option<Source>,
+    /// What is read beside them.
+    pub beside: Beside,
     /// Copy or arithmetic.
     pub work: Work,
     /// Global parameters as resolved for this tensor.
@@ -94,14 +118,33 @@ impl Job {
         self.per_model.is_empty()
     }
 
-    /// Every source that is read: models in order, then the base.
+    /// Every source that is read: models in order, then the base, then what stands beside the models.
     pub fn sources(&self) -> impl Iterator<Item = Source> {
-        self.models.iter().copied().chain(self.base)
+        self.models.iter().copied().chain(self.base).chain(self.beside.sources().iter().copied())
+    }
+
+    /// The sources that are read from the first element to the last: all but those that blocks need all of.
+    pub fn streamed(&self) -> impl Iterator<Item = Source> {
+        let along = match &self.beside {
+            Beside::Along(sources) => sources.as_slice(),
+            Beside::Nothing | Beside::Whole(_) => &[],
+        };
+        self.models.iter().copied().chain(self.base).chain(along.iter().copied())
+    }
+
+    /// The sources of which every block needs all.
+    pub fn whole(&self) -> &[Source] {
+        match &self.beside {
+            Beside::Whole(sources) => sources,
+            Beside::Nothing | Beside::Along(_) => &[],
+        }
     }
 
     /// The stored tensors behind all sources, in order.
     pub fn leaves<'a>(&self, inputs: &'a [Input]) -> Vec<Leaf<'a>> {
-        self.sources().flat_map(|s| s.leaves(inputs)).collect()
+        let whole = self.whole().iter().flat_map(|s| s.leaves(inputs));
+        let whole = whole.map(|leaf| Leaf { order: Order::Any, ..leaf });
+        self.streamed().flat_map(|s| s.leaves(inputs)).chain(whole).collect()
     }
 
     /// Bytes of all sources, as they are seen.

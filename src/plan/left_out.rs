@@ -9,7 +9,7 @@ impl Builder<'_> {
     /// Every tensor that no job reads. Of `models:` there is none but duplicates of a tie or an alias.
     pub(super) fn left_out(&self, parts: &[Part<'_>]) -> Vec<LeftOut> {
         let mut list = Vec::new();
-        for (i, input) in self.inputs.iter().enumerate() {
+        for (i, input) in self.inputs.iter().enumerate().filter(|(_, input)| input.is_model()) {
             let mut add = |tensor: &str, why: String| {
                 list.push(LeftOut { model: input.name().into(), tensor: tensor.into(), why });
             };

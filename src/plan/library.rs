@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Input;
+use super::input::BesideFile;
 use crate::adapter::Adapter;
 use crate::checkpoint::{Checkpoint, Folder, Remote};
 use crate::coefficients::{Coefficients, Counts};
+use crate::method::FileKind;
 use crate::problem::{Problem, Problems};
 use crate::recipe::{AdapterRef, ModelRef, Named};
 
@@ -28,6 +30,7 @@ pub struct Library {
     checkpoints: BTreeMap<AdapterRef, Arc<Checkpoint>>,
     stages: BTreeMap<String, Input>,
     adapters: BTreeMap<AdapterRef, Arc<Adapter>>,
+    besides: BTreeMap<(String, &'static str), Input>,
     counts: BTreeMap<String, Arc<Counts>>,
     coefficients: BTreeMap<String, Arc<Coefficients>>,
 }
@@ -77,6 +80,20 @@ impl Library {
             None => Adapter::open(&adapter.path)?,
         });
         self.adapters.insert(adapter.clone(), opened.clone());
+        Ok(opened)
+    }
+
+    /// A file beside the models, opened now or before.
+    ///
+    /// # Errors
+    /// If it is not there, or is not of this kind.
+    pub fn beside(&mut self, path: &str, kind: FileKind) -> Result<Input, Problems> {
+        let key = (path.to_owned(), kind.format());
+        if let Some(known) = self.besides.get(&key) {
+            return Ok(known.clone());
+        }
+        let opened = Input::Beside(Arc::new(BesideFile::open(path, kind)?));
+        self.besides.insert(key, opened.clone());
         Ok(opened)
     }
 

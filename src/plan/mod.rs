@@ -6,6 +6,7 @@
 
 mod assign;
 mod away;
+mod beside;
 mod build;
 mod builder;
 mod companions;
@@ -32,8 +33,8 @@ mod weights;
 pub use away::ToFetch;
 pub use companions::{Companion, Contents, beside};
 pub(crate) use digest::hex;
-pub use input::{Adapted, Change, Dropped, Input, Leaf, Order, Origin, Stage};
-pub use job::{Job, Source, Work};
+pub use input::{Adapted, BesideFile, Change, Dropped, Holds, Input, Leaf, Order, Origin, Stage};
+pub use job::{Beside, Job, Source, Work};
 pub use layout::{Layout, Place, Shard};
 pub use library::{Library, Repositories};
 pub use lookup::{Lookup, Provenance, SetBy};
@@ -78,7 +79,7 @@ pub struct LeftOut {
 pub struct Plan {
     /// The method.
     pub method: &'static Method,
-    /// Every model that is read, in the order of the recipe.
+    /// Every model that is read, in the order of the recipe; then what is read beside them.
     pub inputs: Vec<Input>,
     /// Position in `inputs` of the base, if the recipe names one.
     pub base: Option<usize>,
@@ -163,6 +164,11 @@ impl Plan {
         library: &mut Library,
     ) -> Result<Self, Problems> {
         build::build(recipe, options, library)
+    }
+
+    /// The models that are read, in the order of the recipe.
+    pub fn models(&self) -> impl Iterator<Item = &Input> {
+        self.inputs.iter().filter(|input| input.is_model())
     }
 
     /// The stages that it is made from, each behind those that it is made from itself.

@@ -42,7 +42,7 @@ pub(super) fn check(recipe: &Recipe, method: &Method, problems: &mut Problems) {
 }
 
 /// Calls `level` with all parameters below, and whether they are those of one model.
-fn assembly(words: &Assembly, level: &mut dyn FnMut(&Settings, bool)) {
+pub(super) fn assembly(words: &Assembly, level: &mut dyn FnMut(&Settings, bool)) {
     match words {
         Assembly::Models(entries) => entries.iter().for_each(|e| level(&e.parameters, true)),
         Assembly::Slices(slices) => {
@@ -98,7 +98,7 @@ fn unknown(name: &str, setting: &Located<Setting>, method: &Method) -> Problem {
 }
 
 /// Every value that a setting spells out.
-fn written(setting: &Setting) -> Vec<&Value> {
+pub(super) fn written(setting: &Setting) -> Vec<&Value> {
     match setting {
         Setting::Constant(v) => vec![v],
         Setting::Ramp(list) => list.iter().collect(),
@@ -115,6 +115,8 @@ fn written(setting: &Setting) -> Vec<&Value> {
 /// A written value as the parameter understands it.
 fn arg(param: &Param, value: &Value) -> Result<Arg, String> {
     match (param.kind, value) {
+        // Said in words of its own: a file is opened, and is no argument.
+        (Kind::File(_), Value::Word(_)) => Ok(Arg::Word("")),
         (Kind::Number | Kind::Weight | Kind::Amount, Value::Number(x)) if !(*x as f32).is_finite() => {
             Err(format!(
                 "is {x:e}: beyond float32, in which merges are computed and which ends at {:e}",
@@ -151,7 +153,7 @@ impl Missing {
         self.0.is_empty()
     }
 
-    fn add(&mut self, param: &Param, model: &str, tensor: &str) {
+    pub(super) fn add(&mut self, param: &Param, model: &str, tensor: &str) {
         let entry = self.0.entry((param.name, model.to_owned())).or_insert_with(|| (tensor.to_owned(), 0));
         entry.1 += 1;
     }
@@ -263,7 +265,7 @@ fn resolve(
     mut missing: impl FnMut(&Param),
 ) -> Resolved {
     let (mut args, mut origins, mut weighting) = (Args::default(), Provenance::new(), None);
-    for param in method.params.iter().filter(|p| p.scope == scope) {
+    for param in method.params.iter().filter(|p| p.scope == scope && !matches!(p.kind, Kind::File(_))) {
         let found = levels.iter().find_map(|(settings, written)| {
             let setting = settings.as_ref()?.get(param.name)?;
             let line = setting.place.spot.as_ref().map_or(0, |spot| spot.line);

@@ -24,7 +24,7 @@ impl Plan {
         types.dedup();
         let _ = writeln!(text, "{}: {}", self.method.name, self.method.summary);
         for stage in self.stages() {
-            let models: Vec<&str> = stage.plan.inputs.iter().map(Input::name).collect();
+            let models: Vec<&str> = stage.plan.models().map(Input::name).collect();
             let method = stage.plan.method.name;
             let _ = writeln!(text, "\nstage {}: {method} of {}", stage.name, models.join(", "));
             stage.plan.describe_coefficients(&mut text);
@@ -32,7 +32,7 @@ impl Plan {
             stage.plan.describe_left_out(&mut text);
         }
         let _ = writeln!(text, "\nmodels");
-        for (i, input) in self.inputs.iter().enumerate() {
+        for (i, input) in self.models().enumerate() {
             let role = if self.base == Some(i) { "  (base)" } else { "" };
             let donor = if self.donor == i { "  (gives config and tokenizer)" } else { "" };
             let Stored { tensors, bytes, of_adapters } = stored(input);
@@ -46,6 +46,11 @@ impl Plan {
                 input.name(),
                 bytes as f64 / 1e6,
             );
+        }
+        for (beside, input) in self.inputs.iter().filter_map(|input| Some((input.beside()?, input))) {
+            let Stored { tensors, bytes, .. } = stored(input);
+            let (name, words) = (input.name(), beside.kind().words());
+            let _ = writeln!(text, "  {name}  {words}, {tensors} tensors, {:.1} MB", bytes as f64 / 1e6);
         }
         if let Some(fetch) = self.to_fetch() {
             let _ = writeln!(text, "  {fetch}");
@@ -125,8 +130,12 @@ impl Plan {
                 let renamed = if name == job.name { String::new() } else { format!(" {name}") };
                 let view = self.inputs[source.input].describe(source.tensor);
                 let view = view.map_or(String::new(), |view| format!("  ({view})"));
-                let base = if job.base == Some(source) { "base".into() } else { String::new() };
-                let args = job.per_model.get(i).map_or(base, values);
+                let role = match self.inputs[source.input].beside() {
+                    Some(beside) => beside.kind().words(),
+                    None if job.base == Some(source) => "base",
+                    None => "",
+                };
+                let args = job.per_model.get(i).map_or_else(|| role.to_owned(), values);
                 let _ = writeln!(text, "    {}{renamed}{view}  {args}", self.inputs[source.input].name());
             }
         }
@@ -156,6 +165,9 @@ impl Plan {
                 }
                 if let Some(grow) = input.grow() {
                     model["grow"] = json!(grow);
+                }
+                if let Some(beside) = input.beside() {
+                    model["holds"] = json!(beside.kind().words());
                 }
                 model
             })

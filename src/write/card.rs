@@ -12,8 +12,7 @@ const TEMPLATE: &str = include_str!("card.md.jinja");
 /// The text of `README.md`.
 pub(super) fn card(plan: &Plan) -> String {
     let models: Vec<_> = plan
-        .inputs
-        .iter()
+        .models()
         .enumerate()
         .map(|(i, input)| {
             context! {

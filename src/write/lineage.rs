@@ -51,7 +51,7 @@ fn once(words: impl Iterator<Item = String>) -> Vec<String> {
 
 /// The checkpoints of a plan, and of the stages that it is made of.
 fn collect<'p>(plan: &'p Plan, into: &mut Vec<&'p Checkpoint>) {
-    for input in &plan.inputs {
+    for input in plan.models() {
         into.extend(input.checkpoints());
         input.stage().into_iter().for_each(|stage| collect(&stage.plan, into));
     }

@@ -18,7 +18,7 @@ pub struct Manifest {
     pub seed: u64,
     /// SHA-256 over everything that decides the output.
     pub plan: String,
-    /// The models that were read.
+    /// The models that were read, and files that stand beside them.
     pub inputs: Vec<InputModel>,
     /// The files that weights came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -41,6 +41,9 @@ pub struct InputModel {
     pub model: String,
     /// Whether it is the base.
     pub base: bool,
+    /// Of a file that stands beside the models, what is in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<String>,
     /// Of a model of the Hub, the commit that was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -145,7 +148,7 @@ pub struct TensorRecord {
     pub method: String,
     /// Parameters for all models.
     pub parameters: Value,
-    /// What it was made from; the base last.
+    /// What it was made from: the models, the base, and what stands beside the models.
     pub sources: Vec<SourceTensor>,
 }
 

@@ -162,6 +162,7 @@ fn inputs(
         models.push(InputModel {
             model: input.name().into(),
             base: plan.base == Some(i),
+            holds: input.beside().map(|beside| beside.kind().words().to_owned()),
             commit: commit(input.folder()).filter(|_| input.stage().is_none()),
             grow: input.grow().and_then(|grow| serde_json::to_value(grow).ok()),
             made_by: input.stage().map(|stage| made_by(&stage.plan)),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
 use growmerge::checkpoint::DType;
 use growmerge::decoder::{
@@ -25,17 +26,19 @@ pub struct Decoder {
     config: Config,
     weights: BTreeMap<String, Vec<f64>>,
     prefix: &'static str,
+    /// What went into each projection, by the name of its weight, where that is asked for.
+    seen: Option<Arc<Mutex<BTreeMap<String, Rows>>>>,
 }
 
 /// A vector for each token.
-type Rows = Vec<Vec<f64>>;
+pub type Rows = Vec<Vec<f64>>;
 
 impl Decoder {
     pub fn new(config: &Config, tensors: &dyn Tensors) -> Self {
         let weights: BTreeMap<String, Vec<f64>> =
             tensors.names().into_iter().map(|name| (name.to_owned(), widened(tensors, name))).collect();
         let prefix = if weights.contains_key("embed_tokens.weight") { "" } else { "model." };
-        Self { config: config.clone(), weights, prefix }
+        Self { config: config.clone(), weights, prefix, seen: None }
     }
 
     /// A tensor's elements, in the file's order.
@@ -46,6 +49,20 @@ impl Decoder {
     /// Negative log probability of all scored tokens together, in nats.
     pub fn loss(&self, texts: &[Text]) -> f64 {
         texts.iter().flat_map(|text| self.losses(text)).sum()
+    }
+
+    /// What a text brings to each projection, by the name of its weight; of the head only rows that predict something.
+    pub fn inputs(&self, text: &Text) -> BTreeMap<String, Rows> {
+        let seen = Arc::new(Mutex::new(BTreeMap::new()));
+        let recorder = Self { seen: Some(seen.clone()), ..self.clone() };
+        // The last token is predicted and goes into nothing.
+        let stream = recorder.stream(&text.ids[..text.scored.end - 1]);
+        let mut all = seen.lock().unwrap().clone();
+        if !self.config.tied {
+            let rows = text.scored.clone().map(|at| self.norm(&stream[at - 1], "norm"));
+            all.insert("lm_head.weight".into(), rows.collect());
+        }
+        all
     }
 
     /// Of each scored token of a text.
@@ -201,6 +218,10 @@ impl Decoder {
 
     /// `W x + b`, where there is a `b`.
     fn linear(&self, x: &[f64], name: &str) -> Vec<f64> {
+        if let Some(seen) = &self.seen {
+            let weight = format!("{}{name}.weight", self.prefix);
+            seen.lock().unwrap().entry(weight).or_default().push(x.to_vec());
+        }
         let product = self.weight(&format!("{name}.weight")).chunks(x.len()).map(|row| dot(row, x));
         match self.find(&format!("{name}.bias")) {
             Some(bias) => product.zip(bias).map(|(x, b)| x + b).collect(),

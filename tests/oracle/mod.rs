@@ -5,6 +5,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod agents;
+pub mod beside;
 pub mod decoder;
 pub mod hypercloning;
 pub mod rows;

@@ -5,6 +5,7 @@
 //! while they are read, so that the manifest can name all of them.
 
 mod adapted;
+mod beside;
 mod dequantised;
 mod grown;
 mod leaf;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use adapted::Adapted;
+pub use beside::{BesideFile, Holds};
 pub use leaf::{Leaf, Order};
 pub use stage::Stage;
 
@@ -31,6 +33,8 @@ pub enum Input {
     Seen(Arc<Seen>),
     /// As another plan makes it, block by block.
     Stage(Arc<Stage>),
+    /// No model, but what a method must know of one.
+    Beside(Arc<BesideFile>),
 }
 
 /// A model with views over its tensors.
@@ -115,6 +119,7 @@ impl Input {
             Self::Stored(checkpoint) => checkpoint.name(),
             Self::Seen(seen) => &seen.name,
             Self::Stage(stage) => &stage.name,
+            Self::Beside(beside) => beside.checkpoint.name(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Input {
             Self::Stored(checkpoint) => checkpoint.folder(),
             Self::Seen(seen) => seen.under.folder(),
             Self::Stage(stage) => stage.plan.inputs[stage.plan.donor].folder(),
+            Self::Beside(beside) => beside.checkpoint.folder(),
         }
     }
 
@@ -133,6 +139,20 @@ impl Input {
             Self::Stored(checkpoint) => checkpoint.config(),
             Self::Seen(seen) => seen.config.as_ref(),
             Self::Stage(stage) => stage.plan.config.as_ref(),
+            Self::Beside(_) => None,
+        }
+    }
+
+    /// Whether it is a model, and not what is known of one.
+    pub fn is_model(&self) -> bool {
+        !matches!(self, Self::Beside(_))
+    }
+
+    /// The file beside the models that it is, if it is one.
+    pub fn beside(&self) -> Option<&BesideFile> {
+        match self {
+            Self::Beside(beside) => Some(beside),
+            Self::Stored(_) | Self::Seen(_) | Self::Stage(_) => None,
         }
     }
 
@@ -141,7 +161,8 @@ impl Input {
         match self {
             Self::Stored(checkpoint) => checkpoint.is_raw(),
             Self::Seen(seen) => seen.under.is_raw(),
-            Self::Stage(stage) => stage.plan.inputs.iter().all(Self::is_raw),
+            Self::Stage(stage) => stage.plan.models().all(Self::is_raw),
+            Self::Beside(_) => true,
         }
     }
 
@@ -151,6 +172,7 @@ impl Input {
             Self::Stored(checkpoint) => checkpoint.tensors(),
             Self::Seen(seen) => &seen.tensors,
             Self::Stage(stage) => &stage.tensors,
+            Self::Beside(beside) => beside.checkpoint.tensors(),
         }
     }
 
@@ -158,7 +180,7 @@ impl Input {
     pub fn dropped(&self) -> Vec<&Dropped> {
         match self {
             Self::Seen(seen) => seen.under.dropped().into_iter().chain(&seen.dropped).collect(),
-            Self::Stored(_) | Self::Stage(_) => Vec::new(),
+            Self::Stored(_) | Self::Stage(_) | Self::Beside(_) => Vec::new(),
         }
     }
 
@@ -166,6 +188,7 @@ impl Input {
     pub fn checkpoints(&self) -> Vec<&Checkpoint> {
         match self {
             Self::Stored(checkpoint) => vec![checkpoint],
+            Self::Beside(beside) => vec![&beside.checkpoint],
             Self::Seen(seen) => {
                 std::iter::once(&seen.under).chain(&seen.also).flat_map(Self::checkpoints).collect()
             }
@@ -189,7 +212,7 @@ impl Input {
     /// The plan that makes it, if one does, be it seen through views or not.
     pub fn stage(&self) -> Option<&Stage> {
         match self {
-            Self::Stored(_) => None,
+            Self::Stored(_) | Self::Beside(_) => None,
             Self::Seen(seen) => seen.under.stage(),
             Self::Stage(stage) => Some(stage),
         }
@@ -198,7 +221,7 @@ impl Input {
     /// Stored tensors that one of its tensors is made of, at most; see [`Stage::breadth`].
     fn breadth(&self) -> u64 {
         match self {
-            Self::Stored(_) => 1,
+            Self::Stored(_) | Self::Beside(_) => 1,
             Self::Seen(seen) => seen.under.breadth(),
             Self::Stage(stage) => stage.breadth(),
         }
@@ -208,7 +231,7 @@ impl Input {
     pub fn changes(&self) -> Vec<&Change> {
         match self {
             Self::Seen(seen) => seen.under.changes().into_iter().chain([&seen.change]).collect(),
-            Self::Stored(_) | Self::Stage(_) => Vec::new(),
+            Self::Stored(_) | Self::Stage(_) | Self::Beside(_) => Vec::new(),
         }
     }
 
@@ -224,7 +247,7 @@ impl Input {
     pub fn origin(&self, tensor: usize) -> Option<&Origin> {
         match self {
             Self::Seen(seen) => seen.origins.get(tensor),
-            Self::Stored(_) | Self::Stage(_) => None,
+            Self::Stored(_) | Self::Stage(_) | Self::Beside(_) => None,
         }
     }
 
@@ -247,6 +270,7 @@ impl Input {
     pub fn leaves(&self, tensor: usize) -> Vec<Leaf<'_>> {
         match self {
             Self::Stored(checkpoint) => vec![Leaf::new(checkpoint, tensor)],
+            Self::Beside(beside) => vec![Leaf::new(&beside.checkpoint, tensor)],
             Self::Seen(seen) => seen.origins.get(tensor).map(Origin::leaves).unwrap_or_default(),
             Self::Stage(stage) => stage.leaves(tensor),
         }

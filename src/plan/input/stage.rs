@@ -39,9 +39,9 @@ impl Stage {
         self.breadth
     }
 
-    /// The stored tensors behind one of its tensors: those of the job's sources, which have its shape.
+    /// The stored tensors behind one of its tensors: those of the job's sources.
     pub(super) fn leaves(&self, tensor: usize) -> Vec<Leaf<'_>> {
         let Some(job) = self.plan.jobs.get(tensor) else { return Vec::new() };
-        job.sources().flat_map(|s| s.leaves(&self.plan.inputs)).collect()
+        job.leaves(&self.plan.inputs)
     }
 }

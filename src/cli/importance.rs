@@ -1,0 +1,220 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use growmerge::checkpoint::Place;
+use growmerge::eval::{ModelSource, Reading, Split, Start, Text, is_recipe};
+use growmerge::importance::{About, Fisher, Grams, Sampling, Task, check};
+use growmerge::plan::Plan;
+use growmerge::problem::{Error, ExecError, Problem, Problems};
+use serde_json::json;
+
+use super::plan::Numbers;
+use super::progress::{Measure, Progress};
+use super::texts::{SplitChoice, named};
+use super::{Outcome, elsewhere, size};
+
+/// Measure how much each weight of a model matters to a text, for the methods fisher and regmean
+///
+/// Writes the diagonal of the empirical Fisher information, in the model's own names and shapes, or with --gram the
+/// Gram matrices of what goes into its projections. Memory: beside the model, four bytes for each weight and as many
+/// for each thread; with --gram four bytes for each number in a matrix.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A checkpoint folder, or a recipe (.yaml)
+    model: String,
+    /// Text of the model's language, as et=et.txt
+    #[arg(long, value_name = "LANG=FILE", value_parser = named)]
+    text: (String, PathBuf),
+    /// Write to this file (.safetensors)
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// Gram matrices for regmean, instead of importance for fisher
+    #[arg(long)]
+    gram: bool,
+    /// Predict at most so many tokens of the text
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: u32,
+    /// Tokens of a window [default: 512, or the model's limit]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=1 << 22))]
+    context: Option<u32>,
+    /// Field of a .jsonl line that holds the document
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    field: String,
+    /// What a document of a .txt file is
+    #[arg(long, value_enum, default_value = "line")]
+    documents: SplitChoice,
+    /// What texts begin with: auto, none, or a token (see eval)
+    #[arg(long, value_name = "TOKEN", default_value = "auto")]
+    bos: String,
+    /// Folder to take the tokenizer from [default: the model's]
+    #[arg(long, value_name = "DIR")]
+    tokenizer: Option<PathBuf>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    overwrite: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print errors only
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    numbers: Numbers,
+    #[command(flatten)]
+    elsewhere: elsewhere::Options,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let silent = args.quiet || args.json;
+    let start = match args.bos.as_str() {
+        "auto" => Start::Auto,
+        "none" => Start::Nothing,
+        token => Start::Token(token.to_owned()),
+    };
+    let (source, text) = args.open(&start)?;
+    let away = source.away();
+    args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
+    source.attach().map_err(Error::from)?;
+    if !silent && !source.warnings.is_empty() {
+        eprintln!("{}", source.warnings);
+    }
+    let context = args.context(&source)?;
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or_else(cores, usize::from);
+    let progress = Progress::new(Measure::Bytes, silent);
+    let model = source.load(threads, &progress);
+    progress.finish();
+    let progress = Progress::new(Measure::Tokens, silent);
+    let task = Task {
+        model: &model?,
+        text: &text,
+        tokenizer: args.tokenizer.as_deref(),
+        start: &start,
+        sampling: Sampling { tokens: args.tokens as usize, context, seed: args.numbers.plan_options().seed },
+        threads,
+        progress: &progress,
+    };
+    let (about, more) = match args.gram {
+        false => {
+            let fisher = Fisher::measure(&task);
+            progress.finish();
+            let fisher = fisher?;
+            fisher.save(&args.out).map_err(Error::from)?;
+            let more = json!({ "mean": fisher.mean, "nats_per_token": fisher.nats });
+            (fisher.about, more)
+        }
+        true => {
+            let grams = Grams::measure(&task);
+            progress.finish();
+            let grams = grams?;
+            grams.save(&args.out).map_err(Error::from)?;
+            let more = json!({ "weights": grams.weights().count() });
+            (grams.about, more)
+        }
+    };
+    super::printed(say(args, &about, more), Outcome::Done)
+}
+
+impl Args {
+    /// Model and text; what is wrong with either, or with the output, is reported together.
+    fn open(&self, start: &Start) -> Result<(ModelSource, Text), Error> {
+        let mut problems = Problems::new();
+        let (language, path) = &self.text;
+        let reading = Reading { split: Split::from(self.documents), field: self.field.clone() };
+        let text = Text::read(language, path, &reading).map_err(|found| problems.extend(found)).ok();
+        if let Err(found) = self.refuse_output() {
+            problems.extend(found);
+        }
+        let checked = self.source().and_then(|source| {
+            check(&source, self.tokenizer.as_deref(), start)?;
+            Ok(source)
+        });
+        let source = match checked {
+            Ok(source) => Some(source),
+            Err(Error::Input(found)) => {
+                problems.extend(found);
+                None
+            }
+            Err(other) => return Err(other),
+        };
+        match (source, text) {
+            (Some(source), Some(text)) if !problems.has_errors() => Ok((source, text)),
+            _ => Err(problems.into()),
+        }
+    }
+
+    fn source(&self) -> Result<ModelSource, Error> {
+        let name = self.model.as_str();
+        if is_recipe(name) {
+            let path = Path::new(name);
+            let reading = growmerge::recipe::Reading::from_file(path)?;
+            let mut library = self.elsewhere.library_of(path, [&reading])?;
+            let plan = Plan::from_reading_with(reading, &self.numbers.plan_options(), &mut library)?;
+            return Ok(ModelSource::planned(name, plan)?);
+        }
+        let model = elsewhere::named(name)?;
+        let mut library = self.elsewhere.library(None, std::slice::from_ref(&model))?;
+        Ok(ModelSource::stored(name, library.checkpoint(&model)?)?)
+    }
+
+    fn refuse_output(&self) -> Result<(), Problems> {
+        let at = self.out.display().to_string();
+        if self.out.is_dir() {
+            return Err(Problem::error(at, "is a folder, not a file").into());
+        }
+        let folder = self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            return Err(Problem::error(at, format!("there is no folder {}", folder.display())).into());
+        }
+        if self.out.exists() && !self.overwrite {
+            return Err(Problem::error(at, "is there already").hint("--overwrite replaces it").into());
+        }
+        Ok(())
+    }
+
+    fn context(&self, source: &ModelSource) -> Result<usize, Error> {
+        let config = growmerge::decoder::Config::read(&source.config, &source.name)?;
+        let limit = config.max_positions.max(2);
+        let Some(context) = self.context.map(|c| c as usize) else { return Ok(limit.min(512)) };
+        if context > limit {
+            let what = format!(
+                "windows of {context} tokens are longer than the {limit} that the model was made for"
+            );
+            return Err(Problem::error("--context", what).into());
+        }
+        Ok(context)
+    }
+}
+
+fn say(args: &Args, about: &About, more: serde_json::Value) -> anyhow::Result<()> {
+    let bytes =
+        std::fs::metadata(&args.out).map_err(ExecError::io("read", &args.out)).map_err(Error::from)?.len();
+    if args.json {
+        let mut all = json!({
+            "file": args.out, "bytes": bytes, "model": about.model, "language": about.language,
+            "tokens": about.tokens, "sequences": about.sequences,
+        });
+        if let (Some(all), serde_json::Value::Object(more)) = (all.as_object_mut(), more) {
+            all.extend(more);
+        }
+        return super::print_json(&all);
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    let found = match (more["mean"].as_f64(), more["nats_per_token"].as_f64()) {
+        (Some(mean), Some(nats)) => format!("{nats:.4} nats per token, mean importance {mean:.3e}"),
+        _ => format!("Gram matrices of {} weights", more["weights"]),
+    };
+    super::print(&format!(
+        "{}: {found}; {} tokens of {} in {} sequences; {}\n",
+        args.out.display(),
+        about.tokens,
+        about.language,
+        about.sequences,
+        size::show(bytes),
+    ))
+}
