@@ -139,6 +139,11 @@ fn every_method_has_a_file_and_every_recipe_a_plan() {
                 assert!(reading.book.is_some() && reading.problems.is_empty(), "{}", reading.problems);
                 continue;
             }
+            // Files beside the models are measured first, and tests/beside does it.
+            if ["fisher.yaml", "regmean.yaml"].iter().any(|name| file.ends_with(name)) {
+                assert!(reading.book.is_some() && reading.problems.is_empty(), "{}", reading.problems);
+                continue;
+            }
             let plan = Plan::from_reading(reading, &PlanOptions::default());
             let plan = plan.unwrap_or_else(|p| panic!("{}:\n{p}", file.display()));
             assert!(plan.warnings.is_empty(), "{}:\n{}", file.display(), plan.warnings);

@@ -7,12 +7,12 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use growmerge::arch::{Family, Position};
-use growmerge::device::Device;
 use growmerge::device::cpu::{Cpu, CpuBuf};
+use growmerge::device::{Chunk, Device};
 use growmerge::eval::{
     Baseline, Evaluator, ModelSource, Noise, Reading, Split, Text, Tolerance, Tolerances, Why,
 };
-use growmerge::method::{AnyOperator, Block, Measured, RunsOn, Stat};
+use growmerge::method::{AnyOperator, Block, Invalid, Measured, RunsOn, Stat};
 use growmerge::plan::{Plan, PlanOptions, Source, Work};
 use growmerge::problem::ExecError;
 use growmerge::recipe::Contents;
@@ -48,6 +48,14 @@ impl AnyOperator for WrongSign {
 
     fn run_length(&self) -> usize {
         self.0.run_length()
+    }
+
+    fn begun(
+        &self,
+        whole: &[Chunk<'_>],
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Box<dyn AnyOperator>>, Invalid> {
+        Ok(self.0.begun(whole, go_on)?.map(|op| Box::new(WrongSign(op)) as Box<dyn AnyOperator>))
     }
 
     fn settled(&self, measured: Vec<Measured>) -> Vec<Measured> {
@@ -129,6 +137,8 @@ fn a_broken_method_does_not_pass() {
     let mut recipes: Vec<PathBuf> =
         std::fs::read_dir(root().join("recipes")).unwrap().map(|e| e.unwrap().path()).collect();
     recipes.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
+    // Importance and Gram matrices are measured first: tests/beside holds these against the mean.
+    recipes.retain(|p| !["fisher.yaml", "regmean.yaml"].iter().any(|name| p.ends_with(name)));
     // Members of grids repeat what the other recipes show.
     recipes.retain(|p| matches!(Contents::from_file(p).unwrap(), Contents::Recipe(_)));
     assert!(recipes.len() > 6);

@@ -27,7 +27,7 @@ pub(super) struct Args {
     text: (String, PathBuf),
     /// Write to this file (.safetensors)
     #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    out: PathBuf,
     /// Gram matrices for regmean, instead of importance for fisher
     #[arg(long)]
     gram: bool,
@@ -102,7 +102,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             let fisher = Fisher::measure(&task);
             progress.finish();
             let fisher = fisher?;
-            fisher.save(&args.output).map_err(Error::from)?;
+            fisher.save(&args.out).map_err(Error::from)?;
             let more = json!({ "mean": fisher.mean, "nats_per_token": fisher.nats });
             (fisher.about, more)
         }
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             let grams = Grams::measure(&task);
             progress.finish();
             let grams = grams?;
-            grams.save(&args.output).map_err(Error::from)?;
+            grams.save(&args.out).map_err(Error::from)?;
             let more = json!({ "weights": grams.weights().count() });
             (grams.about, more)
         }
@@ -123,12 +123,7 @@ impl Args {
     fn open(&self, start: &Start) -> Result<(ModelSource, Text), Error> {
         let mut problems = Problems::new();
         let (language, path) = &self.text;
-        let split = match self.documents {
-            SplitChoice::Line => Split::Line,
-            SplitChoice::Paragraph => Split::Paragraph,
-            SplitChoice::File => Split::File,
-        };
-        let reading = Reading { split, field: self.field.clone() };
+        let reading = Reading { split: Split::from(self.documents), field: self.field.clone() };
         let text = Text::read(language, path, &reading).map_err(|found| problems.extend(found)).ok();
         if let Err(found) = self.refuse_output() {
             problems.extend(found);
@@ -166,15 +161,15 @@ impl Args {
     }
 
     fn refuse_output(&self) -> Result<(), Problems> {
-        let at = self.output.display().to_string();
-        if self.output.is_dir() {
+        let at = self.out.display().to_string();
+        if self.out.is_dir() {
             return Err(Problem::error(at, "is a folder, not a file").into());
         }
-        let folder = self.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
             return Err(Problem::error(at, format!("there is no folder {}", folder.display())).into());
         }
-        if self.output.exists() && !self.overwrite {
+        if self.out.exists() && !self.overwrite {
             return Err(Problem::error(at, "is there already").hint("--overwrite replaces it").into());
         }
         Ok(())
@@ -195,13 +190,11 @@ impl Args {
 }
 
 fn say(args: &Args, about: &About, more: serde_json::Value) -> anyhow::Result<()> {
-    let bytes = std::fs::metadata(&args.output)
-        .map_err(ExecError::io("read", &args.output))
-        .map_err(Error::from)?
-        .len();
+    let bytes =
+        std::fs::metadata(&args.out).map_err(ExecError::io("read", &args.out)).map_err(Error::from)?.len();
     if args.json {
         let mut all = json!({
-            "file": args.output, "bytes": bytes, "model": about.model, "language": about.language,
+            "file": args.out, "bytes": bytes, "model": about.model, "language": about.language,
             "tokens": about.tokens, "sequences": about.sequences,
         });
         if let (Some(all), serde_json::Value::Object(more)) = (all.as_object_mut(), more) {
@@ -218,7 +211,7 @@ fn say(args: &Args, about: &About, more: serde_json::Value) -> anyhow::Result<()
     };
     super::print(&format!(
         "{}: {found}; {} tokens of {} in {} sequences; {}\n",
-        args.output.display(),
+        args.out.display(),
         about.tokens,
         about.language,
         about.sequences,

@@ -82,6 +82,16 @@ pub(super) enum SplitChoice {
     File,
 }
 
+impl From<SplitChoice> for Split {
+    fn from(choice: SplitChoice) -> Self {
+        match choice {
+            SplitChoice::Line => Self::Line,
+            SplitChoice::Paragraph => Self::Paragraph,
+            SplitChoice::File => Self::File,
+        }
+    }
+}
+
 /// `et=et.txt`.
 pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
@@ -202,12 +212,7 @@ impl Options {
     }
 
     fn split(&self, default: Option<Split>) -> Split {
-        match self.documents {
-            None => default.unwrap_or(Split::Line),
-            Some(SplitChoice::Line) => Split::Line,
-            Some(SplitChoice::Paragraph) => Split::Paragraph,
-            Some(SplitChoice::File) => Split::File,
-        }
+        self.documents.map_or_else(|| default.unwrap_or(Split::Line), Split::from)
     }
 
     /// The rules that the options ask for; where they are silent, those of `default`, else our own.

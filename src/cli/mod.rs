@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod count;
 mod elsewhere;
 mod eval;
 mod explain;
@@ -60,6 +61,7 @@ enum Command {
     Verify(verify::Args),
     Eval(eval::Args),
     Check(check::Args),
+    Count(count::Args),
     Importance(importance::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
@@ -102,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Count(args) => count::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),

@@ -9,7 +9,7 @@ use crate::problem::{ExecError, Problem, Problems};
 
 /// What the metadata must say.
 const FORMAT: &str = "growmerge coefficients 1";
-const HINT: &str = "`growmerge tune` makes files of coefficients; docs/language-level.md describes them";
+const HINT: &str = "`growmerge tune` makes files of coefficients; docs/weights.md describes them";
 /// The last part of the name of factors for columns.
 const COLUMNS: &str = "columns";
 /// The name that stands for every tensor.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ruzstd::decoding::StreamingDecoder;
 
@@ -20,6 +22,22 @@ pub(super) struct Lines {
     number: usize,
     /// Bytes before the next line.
     offset: usize,
+    /// Bytes of the file that were read.
+    read: Arc<AtomicU64>,
+}
+
+/// A file that counts what is read of it.
+struct Metered {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Metered {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 impl Lines {
@@ -27,12 +45,14 @@ impl Lines {
     pub(super) fn open(path: &Path) -> Result<Self, Problems> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|e| unreadable(&name, &e))?;
+        let read = Arc::new(AtomicU64::new(0));
+        let file = Metered { file, read: read.clone() };
         let reader: Box<dyn BufRead + Send> = match path.extension().and_then(|e| e.to_str()) {
             Some("gz") => Box::new(BufReader::new(flate2::read::MultiGzDecoder::new(file))),
             Some("zst") => Box::new(BufReader::new(Frames::Between(BufReader::new(file)))),
             _ => Box::new(BufReader::with_capacity(1 << 16, file)),
         };
-        Ok(Self { name, reader: Some(reader), number: 0, offset: 0 })
+        Ok(Self { name, reader: Some(reader), number: 0, offset: 0, read })
     }
 
     /// The file.
@@ -43,6 +63,11 @@ impl Lines {
     /// File and number of the line that was read last.
     pub(super) fn at(&self) -> String {
         format!("{}:{}", self.name, self.number)
+    }
+
+    /// Bytes of the file that were read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
     }
 
     fn read(&mut self, reader: &mut dyn BufRead) -> Result<Option<String>, Problems> {
@@ -99,8 +124,8 @@ fn unreadable(name: &str, error: &io::Error) -> Problems {
 
 /// A `.zst` file: frames, one after another.
 enum Frames {
-    Between(BufReader<File>),
-    Within(Box<StreamingDecoder<BufReader<File>, ruzstd::decoding::FrameDecoder>>),
+    Between(BufReader<Metered>),
+    Within(Box<StreamingDecoder<BufReader<Metered>, ruzstd::decoding::FrameDecoder>>),
     /// Also after an error.
     End,
 }

@@ -5,6 +5,7 @@
 //! later ones against.
 
 mod baseline;
+mod count;
 mod lines;
 mod measure;
 mod model;
@@ -17,6 +18,7 @@ mod verdict;
 mod windows;
 
 pub use baseline::{Baseline, Kept};
+pub use count::{Corpus, count};
 pub use measure::{Measured, Prepared, Sums, Unit, measure};
 pub use model::{Model, ModelSource, is_recipe};
 pub use pairs::{Judged, Pairs};

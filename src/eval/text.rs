@@ -141,6 +141,11 @@ impl Documents {
         Ok(Self { lines: Lines::open(path)?, shape })
     }
 
+    /// Bytes of the file, packed as it may be, that were read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.lines.bytes_read()
+    }
+
     /// Lines up to a blank one, without that and those before.
     fn paragraph(&mut self) -> Option<Result<String, Problems>> {
         let mut paragraph = String::new();

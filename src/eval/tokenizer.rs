@@ -223,6 +223,21 @@ impl Tokenizer {
         in_order(texts.par_iter().map(one).collect())
     }
 
+    /// Calls `each` with the ids of a text, with no token added in front or behind, on this thread.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn each_id(&self, text: &str, each: impl FnMut(u32)) -> Result<(), Problems> {
+        let encoded = self.inner.encode_fast(text, false).map_err(|e| self.failed(&e))?;
+        encoded.get_ids().iter().copied().for_each(each);
+        Ok(())
+    }
+
+    /// One more than the largest id of a token.
+    pub fn ids_end(&self) -> usize {
+        self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1)
+    }
+
     fn check(&self, ids: &[u32], vocab: usize) -> Result<(), Problems> {
         let Some(id) = ids.iter().find(|id| **id as usize >= vocab) else { return Ok(()) };
         let token = self.inner.id_to_token(*id).unwrap_or_default();

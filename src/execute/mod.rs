@@ -15,6 +15,7 @@ mod measure;
 mod non_finite;
 mod output;
 mod piece;
+mod reader;
 mod rows;
 mod run;
 mod search;
@@ -22,6 +23,7 @@ mod stage;
 mod statistics;
 
 pub use piece::{ALIGN, Piece};
+pub use reader::{Reader, Room};
 
 use std::sync::atomic::AtomicBool;
 

@@ -5,8 +5,10 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod agents;
+pub mod beside;
 pub mod decoder;
 pub mod hypercloning;
+pub mod rows;
 pub mod sce;
 pub mod sphere;
 pub mod vocabulary;

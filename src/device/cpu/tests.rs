@@ -117,7 +117,12 @@ fn all_levels_agree_with_the_plain_one() {
                 d.drop_largest(&mut dropped, Cut { key: 0.25f32.to_bits(), last: 500 }, 17).unwrap();
                 d.near_swap(&mut dropped, &bz, 1e-3).unwrap();
                 out.extend(bytes(dropped.values()));
+                d.divide_each(&mut dropped, &bz, 1e-3).unwrap();
+                out.extend(bytes(dropped.values()));
                 let all = [buf(d, &x), buf(d, &y), buf(d, &z)];
+                let weights = [buf(d, &y), buf(d, &z), buf(d, &x)];
+                let vote = d.elect_weighted(&all, &weights, Divisor::AgreeingWeights).unwrap();
+                out.extend(bytes(vote.values()));
                 out.extend(bytes(d.variance(&all).unwrap().values()));
                 out.extend(bytes(d.pool(&all, 0.01, &[1.1, 0.9, 1.0]).unwrap().values()));
                 for overlap in d.overlaps(&all, 0.01).unwrap() {
@@ -157,6 +162,42 @@ fn rows_and_columns_get_their_own_factors_and_sums() {
     let mut sums = [0.0, 0.0, 100.0];
     d.add_column_dots(&x, &rows, &mut sums).unwrap();
     assert_eq!(sums, [2.0 - 16.0, 8.0 - 25.0, 100.0 + 18.0 - 36.0]);
+}
+
+#[test]
+fn elements_may_have_weights_of_their_own() {
+    let d = Cpu::new();
+    assert_eq!(d.repeat_rows(&[1.5, -2.0], 3).unwrap().values(), [1.5, 1.5, 1.5, -2.0, -2.0, -2.0]);
+    let mut x = buf(&d, &[6.0, 5.0, -4.0, 1.0]);
+    d.divide_each(&mut x, &buf(&d, &[3.0, 1e-9, -8.0, 0.0]), 1e-8).unwrap();
+    assert_eq!(x.values(), [2.0, 5.0, 0.5, 1.0]);
+    d.divide_each(&mut x, &buf(&d, &[1e-9, 1.0, 1.0, 0.0]), 0.0).unwrap();
+    assert_eq!(x.values(), [2.0 / 1e-9, 5.0, 0.5, f32::INFINITY]);
+    // With the same weights for all elements it is the vote with a number for each block.
+    for len in LENGTHS {
+        let deltas = [97, 89, 31].map(|period| buf(&d, &pattern(len, period)));
+        let weights = [0.5, 0.3, -0.2f32];
+        let weighted: Vec<CpuBuf> = deltas
+            .iter()
+            .zip(weights)
+            .map(|(x, w)| {
+                let mut x = buf(&d, x.values());
+                d.scale(&mut x, w).unwrap();
+                x
+            })
+            .collect();
+        let each = weights.map(|w| d.repeat_rows(&[w], len).unwrap());
+        for divisor in [Divisor::One, Divisor::AgreeingWeights, Divisor::AgreeingWeightsFrom(0.4)] {
+            let numbers = d.elect(&deltas, &weights, Vote::Weighted, divisor).unwrap();
+            let elements = d.elect_weighted(&weighted, &each, divisor).unwrap();
+            assert_eq!(bytes(elements.values()), bytes(numbers.values()), "{len} {divisor:?}");
+        }
+    }
+    // Three elements, each with other weights: agreement with both, with one, with nobody.
+    let weighted = [buf(&d, &[1.0, 3.0, 0.0]), buf(&d, &[2.0, -1.0, 0.0])];
+    let weights = [buf(&d, &[0.5, 2.0, 1.0]), buf(&d, &[1.0, 1.0, 1.0])];
+    let merged = d.elect_weighted(&weighted, &weights, Divisor::AgreeingWeights).unwrap();
+    assert_eq!(merged.values(), [2.0, 1.5, 0.0]);
 }
 
 #[test]

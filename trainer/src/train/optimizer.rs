@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::config::{Decay, Optimizer};
 
 /// Elements that are dealt with at once; fixed, so that sums do not depend on threads.
-pub(super) const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// Moments of every weight, and the steps that were taken.
 #[derive(Clone, Debug, PartialEq)]

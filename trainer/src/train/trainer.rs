@@ -1,12 +1,11 @@
 //! One step: sequences in, weights changed.
 
-use growmerge::decoder::{Batch, Gradients, Memory, Scratch};
+use growmerge::decoder::{Accumulator, Batch, Weighed};
 use growmerge::problem::{ExecError, Problems};
-use rayon::prelude::*;
 
 use super::config::Optimizer;
 use super::model::Model;
-use super::optimizer::{AdamW, CHUNK, norm};
+use super::optimizer::{AdamW, norm};
 
 /// Tokens of a micro-batch if a run does not say how many sequences it has: enough for the products, few enough
 /// for the cache.
@@ -26,16 +25,8 @@ pub struct Trainer {
     model: Model,
     optimizer: AdamW,
     pool: rayon::ThreadPool,
-    workers: Vec<Worker>,
-    total: Gradients,
+    gradients: Accumulator,
     micro_batch: Option<usize>,
-}
-
-#[derive(Debug)]
-struct Worker {
-    scratch: Scratch,
-    memory: Memory,
-    gradients: Gradients,
 }
 
 /// What a step did.
@@ -60,14 +51,9 @@ impl Trainer {
     ) -> Result<Self, ExecError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| ExecError::Memory { what: format!("cannot start threads: {e}") })?;
-        let total = Gradients::new(&model);
-        let worker = || {
-            let gradients = total.clone();
-            Worker { scratch: Scratch::default(), memory: Memory::default(), gradients }
-        };
-        let workers = (0..threads).map(|_| worker()).collect();
+        let gradients = Accumulator::new(&model, threads);
         let optimizer = AdamW::new(settings, model.layout());
-        Ok(Self { model, optimizer, pool, workers, total, micro_batch })
+        Ok(Self { model, optimizer, pool, gradients, micro_batch })
     }
 
     /// The model as it is now.
@@ -102,49 +88,36 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub(super) fn look(&mut self, sequences: &[Vec<u32>]) -> Result<Step, Problems> {
         let loss = self.gradients(sequences)?;
-        let gradient_norm =
-            if loss.is_finite() { self.pool.install(|| norm(self.total.values())) } else { f64::NAN };
+        let gradient_norm = if loss.is_finite() {
+            self.pool.install(|| norm(self.gradients.total().values()))
+        } else {
+            f64::NAN
+        };
         Ok(Step { loss, gradient_norm })
     }
 
     /// The second half: a step along the gradients of the last look.
     pub(super) fn update(&mut self, seen: Step, lr: f64) {
-        let Self { model, optimizer, pool, total, .. } = self;
-        pool.install(|| optimizer.step(model.values_mut(), total.values(), seen.gradient_norm, lr));
+        let Self { model, optimizer, pool, gradients, .. } = self;
+        let gradients = gradients.total().values();
+        pool.install(|| optimizer.step(model.values_mut(), gradients, seen.gradient_norm, lr));
     }
 
-    /// The mean loss of a batch; its gradients are then in `total`.
+    /// The mean loss of a batch; its gradients are then those that were summed last.
     fn gradients(&mut self, sequences: &[Vec<u32>]) -> Result<f64, Problems> {
         let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
         let tokens: usize = sequences.iter().map(|s| s.len().saturating_sub(1)).sum();
         let size = self.micro_batch.unwrap_or_else(|| micro_batch(length.saturating_sub(1)));
         let scale = (1.0 / tokens.max(1) as f64) as f32;
-        let Self { model, pool, workers, total, .. } = self;
-        let decoder = model.decoder(length)?;
-        let mut loss = 0.0;
-        let parts: Vec<&[Vec<u32>]> = sequences.chunks(size.max(1)).collect();
-        pool.install(|| {
-            total.values_mut().par_chunks_mut(CHUNK).for_each(|total| total.fill(0.0));
-            for parts in parts.chunks(workers.len().max(1)) {
-                let one_each = workers.par_iter_mut().zip(parts).with_max_len(1);
-                let losses = one_each.map(|(worker, part)| {
-                    let Worker { scratch, memory, gradients } = worker;
-                    let mut batch = Batch::default();
-                    part.iter().for_each(|ids| batch.push(ids, 1..ids.len()));
-                    gradients.values_mut().fill(0.0);
-                    decoder.gradients(&batch, scale, scratch, memory, gradients)
-                });
-                losses.collect::<Vec<f64>>().iter().for_each(|of_part| loss += of_part);
-                let of_parts = &workers[..parts.len()];
-                let chunks = total.values_mut().par_chunks_mut(CHUNK).enumerate();
-                chunks.for_each(|(i, total)| {
-                    for worker in of_parts {
-                        let gradients = &worker.gradients.values()[i * CHUNK..];
-                        total.iter_mut().zip(gradients).for_each(|(t, g)| *t += g);
-                    }
-                });
-            }
-        });
-        Ok(loss / tokens.max(1) as f64)
+        let decoder = self.model.decoder(length)?;
+        let part = |part: &[Vec<u32>]| {
+            let mut batch = Batch::default();
+            part.iter().for_each(|ids| batch.push(ids, 1..ids.len()));
+            Weighed { batch, scale }
+        };
+        let parts: Vec<Weighed> = sequences.chunks(size.max(1)).map(part).collect();
+        let gradients = &mut self.gradients;
+        let losses = self.pool.install(|| gradients.gradients(&decoder, &parts));
+        Ok(losses.iter().sum::<f64>() / tokens.max(1) as f64)
     }
 }
