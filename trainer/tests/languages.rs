@@ -23,7 +23,14 @@ impl Watch for Quiet {
 }
 
 fn experiment(only: &[&str]) -> Experiment {
-    let effort = Effort { tries: 2, fit_bytes: 1500, choose_tokens: 40, test_tokens: 60, round_steps: 3 };
+    let effort = Effort {
+        tries: 2,
+        fit_bytes: 1500,
+        choose_tokens: 40,
+        test_tokens: 60,
+        learned_steps: 2,
+        round_steps: 3,
+    };
     let only = only.iter().map(|o| (*o).to_owned()).collect();
     Experiment { study: Scale::Mini.study(Some(1)), effort, arms: vec![Arm::Small], only, page: None }
 }
@@ -114,8 +121,11 @@ fn what_cannot_be_tried_is_said() {
     assert!(told.to_string().contains("page.md: has no `<!-- tables"), "{told}");
 
     static STOP: AtomicBool = AtomicBool::new(false);
+    let out = tempfile::tempdir().unwrap();
     let maker = Forger { stop: Some((3, &STOP)), ..Forger::default() };
     let options = Options { threads: 2, cancel: &STOP, watch: &Quiet };
     let stopped = run(&experiment(&["linear"]), &texts, out.path(), &maker, options, &about());
-    assert!(matches!(stopped, Err(Error::Exec(ExecError::Interrupted))), "what was made before is found");
+    assert!(matches!(stopped, Err(Error::Exec(ExecError::Interrupted))), "{stopped:?}");
+    assert_eq!(maker.made.borrow().len(), 3);
+    carry_out(&experiment(&["linear"]), &texts, out.path(), &Forger::default()).unwrap();
 }

@@ -29,7 +29,7 @@ const FILE: &str = "coefficients.safetensors";
 /// All of them.
 pub(super) static ALL: &[Contender] = &[
     Contender {
-        name: "learned, layers",
+        name: "learned layers",
         about: "a coefficient for each layer's attention, MLP and norms, from the mean",
         kind: Kind::Learned,
         reads: Reads::Fit,
@@ -38,7 +38,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, mean(bench)),
     },
     Contender {
-        name: "learned, rows",
+        name: "learned rows",
         about: "a coefficient for each row, from token rows",
         kind: Kind::Learned,
         reads: Reads::FitAndCounts,
@@ -47,7 +47,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::Row, Differences::Whole, token_rows(bench)?),
     },
     Contender {
-        name: "learned, rows and columns",
+        name: "learned rows and columns",
         about: "a coefficient for each row and each column, from token rows",
         kind: Kind::Learned,
         reads: Reads::FitAndCounts,
@@ -56,7 +56,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, token_rows(bench)?),
     },
     Contender {
-        name: "learned, rows and columns, from the mean",
+        name: "learned rows and columns from the mean",
         about: "the same without counts",
         kind: Kind::Learned,
         reads: Reads::Fit,
@@ -65,7 +65,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, mean(bench)),
     },
     Contender {
-        name: "learned, rows and columns, trimmed",
+        name: "learned rows and columns of trimmed differences",
         about: "the same of the larger half of each difference",
         kind: Kind::Learned,
         reads: Reads::Fit,
