@@ -23,6 +23,7 @@ pub mod problem;
 pub mod recipe;
 pub mod report;
 mod schema;
+pub mod tune;
 pub mod view;
 pub mod vocabulary;
 pub mod write;

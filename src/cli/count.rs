@@ -7,8 +7,8 @@ use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
 use super::elsewhere;
-use super::measuring::SplitChoice;
 use super::progress::{Measure, Progress};
+use super::texts::SplitChoice;
 use super::{Outcome, table::table};
 
 /// Count how often each language uses each token, for weights of embedding rows

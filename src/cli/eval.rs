@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use growmerge::problem::Problem;
 use growmerge::report::{self, Layout, Report};
 
-use super::{Outcome, measuring, table::show};
+use super::{Outcome, measuring, table::show, texts};
 
 /// Measure perplexity by language, of checkpoints or of recipes merged in memory
 ///
@@ -18,7 +18,7 @@ pub(super) struct Args {
     #[arg(long)]
     compare: bool,
     /// Minimal pairs of a language, .jsonl with `good` and `bad` sentences; again for each language
-    #[arg(long, value_name = "LANG=FILE", value_parser = measuring::named)]
+    #[arg(long, value_name = "LANG=FILE", value_parser = texts::named)]
     pairs: Vec<(String, PathBuf)>,
     #[command(flatten)]
     options: measuring::Options,

@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         save: args.save_module.clone(),
         embeddings: if args.embed_lora { Embeddings::Update } else { Embeddings::Leave },
         seed: args.seed,
-        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
+        threads: args.threads.unwrap_or_else(super::cores),
     };
     let show = |done: &growmerge::adapter::extract::Update| {
         tracing::info!(tensor = done.tensor, rank = done.rank, error = done.error, "extracted");

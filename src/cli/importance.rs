@@ -8,9 +8,9 @@ use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
-use super::measuring::{SplitChoice, named};
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
+use super::texts::{SplitChoice, named};
 use super::{Outcome, elsewhere, size};
 
 /// Measure how much each weight of a model matters to a text, for the methods fisher and regmean

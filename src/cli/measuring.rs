@@ -7,32 +7,22 @@ use std::sync::atomic::AtomicBool;
 use growmerge::checkpoint::Place;
 use growmerge::decoder::Config;
 use growmerge::eval::{
-    Evaluation, Evaluator, ModelSource, Pairs, Reading, Rules, Split, Start, Text, Unit, folder, is_recipe,
+    Evaluation, Evaluator, ModelSource, Pairs, Rules, Split, Start, Text, Unit, is_recipe,
 };
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use growmerge::recipe::Contents;
 
-use super::elsewhere;
 use super::grid::Only;
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
+use super::{elsewhere, texts};
 
 /// Texts and rules
 #[derive(clap::Args)]
 pub(super) struct Options {
-    /// Text of a language, as et=et.txt; again for each language
-    #[arg(long, value_name = "LANG=FILE", value_parser = named)]
-    text: Vec<(String, PathBuf)>,
-    /// Folder of texts called <language>.txt or .jsonl, as they are or in .gz or .zst
-    #[arg(long, value_name = "DIR")]
-    texts: Option<PathBuf>,
-    /// Field of a .jsonl line that holds the document
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    field: String,
-    /// What a document of a .txt file is [default: line]
-    #[arg(long, value_enum)]
-    documents: Option<SplitChoice>,
+    #[command(flatten)]
+    texts: texts::Options,
     /// Measure all documents of a language as one, joined by blank lines
     #[arg(long)]
     join: bool,
@@ -72,36 +62,6 @@ pub(super) struct Options {
     elsewhere: elsewhere::Options,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub(super) enum SplitChoice {
-    /// A line
-    Line,
-    /// Lines up to a blank one
-    Paragraph,
-    /// The whole file
-    File,
-}
-
-impl From<SplitChoice> for Split {
-    fn from(choice: SplitChoice) -> Self {
-        match choice {
-            SplitChoice::Line => Self::Line,
-            SplitChoice::Paragraph => Self::Paragraph,
-            SplitChoice::File => Self::File,
-        }
-    }
-}
-
-/// `et=et.txt`.
-pub(super) fn named(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once('=') {
-        Some((language, path)) if !language.is_empty() && !path.is_empty() => {
-            Ok((language.to_owned(), path.into()))
-        }
-        _ => Err("write it as LANGUAGE=FILE, for instance et=et.txt".into()),
-    }
-}
-
 /// Opened inputs.
 pub(super) struct Inputs {
     pub(super) models: Vec<ModelSource>,
@@ -119,7 +79,7 @@ impl Options {
     ) -> Result<Inputs, Error> {
         let mut problems = Problems::new();
         let mut keep = |found: Problems| problems.extend(found);
-        let texts = self.texts(split).map_err(&mut keep).unwrap_or_default();
+        let texts = self.texts.read(split).map_err(&mut keep).unwrap_or_default();
         let mut pairs_read: Vec<Pairs> = Vec::new();
         for (language, path) in pairs {
             if pairs_read.iter().any(|p| p.language == *language) {
@@ -183,38 +143,6 @@ impl Options {
         Ok(models.iter().try_for_each(ModelSource::attach)?)
     }
 
-    fn texts(&self, split: Option<Split>) -> Result<Vec<Text>, Problems> {
-        let mut named = match &self.texts {
-            Some(dir) => folder(dir)?,
-            None => Vec::new(),
-        };
-        named.extend(self.text.iter().cloned());
-        let reading = Reading { split: self.split(split), field: self.field.clone() };
-        let mut problems = Problems::new();
-        let mut texts: Vec<Text> = Vec::new();
-        for (language, path) in &named {
-            // They are printed, and become names in reports.
-            if language.chars().any(char::is_control) {
-                let what = format!("{language:?} is no name for a language");
-                problems.push(Problem::error("", what));
-                continue;
-            }
-            if texts.iter().any(|t| t.language == *language) {
-                let what = format!("there are two texts of `{language}`");
-                problems.push(Problem::error(path.display().to_string(), what));
-            }
-            match Text::read(language, path, &reading) {
-                Ok(text) => texts.push(text),
-                Err(found) => problems.extend(found),
-            }
-        }
-        if problems.has_errors() { Err(problems) } else { Ok(texts) }
-    }
-
-    fn split(&self, default: Option<Split>) -> Split {
-        self.documents.map_or_else(|| default.unwrap_or(Split::Line), Split::from)
-    }
-
     /// The rules that the options ask for; where they are silent, those of `default`, else our own.
     pub(super) fn rules(&self, models: &[ModelSource], default: Option<&Rules>) -> Result<Rules, Problems> {
         let limits =
@@ -253,7 +181,7 @@ impl Options {
             Some(rules) => rules.unit,
             None => Unit::Document,
         };
-        Ok(Rules { unit, split: self.split(default.map(|r| r.split)), context, stride, start })
+        Ok(Rules { unit, split: self.texts.split(default.map(|r| r.split)), context, stride, start })
     }
 
     /// Measures all models, one after another in memory; what can be told to be wrong with any of them is
@@ -314,8 +242,7 @@ impl Options {
     }
 
     fn threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.threads.map_or_else(cores, usize::from)
+        self.threads.map_or_else(super::cores, usize::from)
     }
 
     fn silent(&self) -> bool {

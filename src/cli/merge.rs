@@ -220,8 +220,7 @@ pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -
         SyncChoice::Disk => Sync::Disk,
         SyncChoice::System => Sync::System,
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let asked = args.threads.map_or(cores, usize::from);
+    let asked = args.threads.map_or_else(super::cores, usize::from);
     let (threads, device) = within(args.memory, asked, plan)?;
     if threads < asked && !silent {
         eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));

@@ -26,6 +26,8 @@ mod push;
 mod schema;
 mod size;
 mod table;
+mod texts;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -61,6 +63,7 @@ enum Command {
     Verify(verify::Args),
     Eval(eval::Args),
     Check(check::Args),
+    Tune(tune::Args),
     Count(count::Args),
     Importance(importance::Args),
     ExtractLora(extract_lora::Args),
@@ -104,6 +107,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Count(args) => count::run(&args),
         Command::Importance(args) => importance::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
@@ -157,6 +161,11 @@ fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Closed.into()),
         other => Ok(other?),
     }
+}
+
+/// Worker threads if nobody says how many.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Prints a value as JSON.

@@ -9,3 +9,4 @@ mod open;
 
 pub use counts::Counts;
 pub use file::{Coefficient, Coefficients, Key, Written, write};
+pub(crate) use open::{Opened, open};

@@ -10,16 +10,16 @@ use crate::problem::{Problem, Problems};
 
 /// A file of tensors that says what it is.
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) tensors: Checkpoint,
-    pub(super) metadata: Map<String, Value>,
+pub(crate) struct Opened {
+    pub(crate) tensors: Checkpoint,
+    pub(crate) metadata: Map<String, Value>,
     /// Of the whole file, in hex.
-    pub(super) sha256: String,
-    pub(super) bytes: u64,
+    pub(crate) sha256: String,
+    pub(crate) bytes: u64,
 }
 
 /// Opens a file whose metadata must have this format. `hint`: how such files are made.
-pub(super) fn open(path: &Path, format: &str, hint: &str) -> Result<Opened, Problems> {
+pub(crate) fn open(path: &Path, format: &str, hint: &str) -> Result<Opened, Problems> {
     let name = path.display().to_string();
     let wrong = |what: String| Problems::from(Problem::error(&name, what).hint(hint));
     let file = path.file_name().and_then(|f| f.to_str()).filter(|_| path.is_file());

@@ -1,5 +1,6 @@
 //! Runs texts through a decoder and sums what it did not expect.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -139,16 +140,16 @@ impl Prepared {
 
 /// Measures texts on `threads` threads; `progress` is told of tokens as they are scored. The sums do not depend
 /// on the number of threads.
-pub fn measure(
+pub fn measure<P: Borrow<Prepared> + Sync>(
     decoder: &Decoder<'_>,
-    languages: &[Prepared],
+    languages: &[P],
     threads: usize,
     progress: &dyn Observer,
 ) -> Vec<Measured> {
     let batches: Vec<(usize, Range<usize>)> = languages
         .iter()
         .enumerate()
-        .flat_map(|(i, l)| l.batches().into_iter().map(move |b| (i, b)))
+        .flat_map(|(i, l)| l.borrow().batches().into_iter().map(move |b| (i, b)))
         .collect();
     let next = AtomicUsize::new(0);
     // Of each batch: nats of each window, and the seconds it took.
@@ -162,8 +163,9 @@ pub fn measure(
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some((language, range)) = batches.get(index) else { break };
                     let started = Instant::now();
-                    let nats = windows_nats(decoder, &languages[*language], range.clone(), &mut scratch);
-                    let windows = &languages[*language].windows[range.clone()];
+                    let nats =
+                        windows_nats(decoder, languages[*language].borrow(), range.clone(), &mut scratch);
+                    let windows = &languages[*language].borrow().windows[range.clone()];
                     progress.advance(windows.iter().map(|w| w.1.scored.len() as u64).sum());
                     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                     results[index] = (nats, started.elapsed().as_secs_f64());
@@ -171,11 +173,13 @@ pub fn measure(
             });
         }
     });
-    let mut all: Vec<Measured> =
-        languages.iter().map(|l| Measured { units: vec![Sums::default(); l.units], seconds: 0.0 }).collect();
+    let mut all: Vec<Measured> = languages
+        .iter()
+        .map(|l| Measured { units: vec![Sums::default(); l.borrow().units], seconds: 0.0 })
+        .collect();
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     for ((language, range), (nats, seconds)) in batches.iter().zip(results) {
-        let (prepared, measured) = (&languages[*language], &mut all[*language]);
+        let (prepared, measured) = (languages[*language].borrow(), &mut all[*language]);
         measured.seconds += seconds / workers as f64;
         for ((text, window, unit), nats) in prepared.windows[range.clone()].iter().zip(nats) {
             let sums = &mut measured.units[*unit];

@@ -90,9 +90,27 @@ impl ModelSource {
     /// # Errors
     /// If it makes no `config.json`.
     pub fn planned(name: &str, plan: Plan) -> Result<Self, Problems> {
-        let tokenizer = tokenizer_of(name, &plan);
+        let tokenizer = Self::tokenizer_of(name, &plan);
         let (config, warnings) = (plan.config.clone(), plan.warnings.clone());
         Self::new(name, config, tokenizer, warnings, Found::Planned(Box::new(plan)))
+    }
+
+    /// The tokenizer that a merge would write: a model's, or one that is made of several.
+    pub fn tokenizer_of(name: &str, plan: &Plan) -> Home {
+        let files = plan.companions.iter().filter(|c| c.name.starts_with("tokenizer"));
+        let made = files.clone().any(|c| matches!(c.contents, Contents::Bytes(_)));
+        let stored = files.clone().find_map(|c| match &c.contents {
+            Contents::Of(place) if c.name == "tokenizer.json" => Some(place.folder.path().to_owned()),
+            _ => None,
+        });
+        match stored.filter(|_| !made) {
+            Some(folder) => Home::Folder(folder),
+            None if !made => Home::Folder(plan.inputs[plan.donor].folder().path().to_owned()),
+            None => {
+                let read = files.filter_map(|c| Some((c.name.clone(), c.contents.read().ok()?.into_owned())));
+                Home::Planned { name: name.into(), files: read.collect() }
+            }
+        }
     }
 
     fn new(
@@ -131,24 +149,6 @@ impl ModelSource {
         model.digest = digest(model.tensors(), &model.name)?;
         model.check_intact()?;
         Ok(model)
-    }
-}
-
-/// The tokenizer that a merge would write: a model's, or one that is made of several.
-fn tokenizer_of(name: &str, plan: &Plan) -> Home {
-    let files = plan.companions.iter().filter(|c| c.name.starts_with("tokenizer"));
-    let made = files.clone().any(|c| matches!(c.contents, Contents::Bytes(_)));
-    let stored = files.clone().find_map(|c| match &c.contents {
-        Contents::Of(place) if c.name == "tokenizer.json" => Some(place.folder.path().to_owned()),
-        _ => None,
-    });
-    match stored.filter(|_| !made) {
-        Some(folder) => Home::Folder(folder),
-        None if !made => Home::Folder(plan.inputs[plan.donor].folder().path().to_owned()),
-        None => {
-            let read = files.filter_map(|c| Some((c.name.clone(), c.contents.read().ok()?.into_owned())));
-            Home::Planned { name: name.into(), files: read.collect() }
-        }
     }
 }
 

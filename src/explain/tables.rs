@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::layers::{Group, Run, Tower};
 use super::{Column, Explanation, Tensor, words};
 use crate::arch::Family;
-use crate::method::Arg;
+use crate::method::{Arg, Factors};
 use crate::plan::SetBy;
 use crate::report::Table;
 
@@ -73,27 +73,27 @@ impl Explanation<'_> {
         (!table.is_empty()).then(|| Table::new(&["parameter", "for", ">value", "set by"], table))
     }
 
-    /// The only value of a column, or its least and greatest.
+    /// The only value of a column, or its least and greatest; those of factors by where they come from.
     fn spread(&self, column: Column) -> String {
-        let mut texts: Vec<String> = Vec::new();
+        let mut words: Vec<String> = Vec::new();
+        let mut of_files: BTreeMap<&str, Factors> = BTreeMap::new();
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in self.values(column) {
-            if let Arg::Number(x) = value.arg {
-                (low, high) = (low.min(x), high.max(x));
-            }
-            let text = self.show(column, &value.arg);
-            if !texts.contains(&text) {
-                texts.push(text);
+            match &value.arg {
+                Arg::Number(x) => (low, high) = (low.min(*x), high.max(*x)),
+                Arg::Factors(factors) => {
+                    let all = of_files.entry(factors.origin()).or_insert_with(|| factors.clone());
+                    *all = all.spanning(factors);
+                }
+                word => words.extend(Some(self.show(column, word)).filter(|w| !words.contains(w))),
             }
         }
-        match texts.len() {
-            1 => texts.remove(0),
-            _ if low < high => {
-                let [low, high] = [low, high].map(|x| self.show(column, &Arg::Number(x)));
-                format!("{low} to {high}")
-            }
-            _ => texts.join(", "),
-        }
+        let numbers = (low <= high).then(|| {
+            let [low, high] = [low, high].map(|x| self.show(column, &Arg::Number(x)));
+            if low == high { low } else { format!("{low} to {high}") }
+        });
+        let of_files = of_files.into_values().map(|all| self.show(column, &Arg::Factors(all)));
+        numbers.into_iter().chain(words).chain(of_files).collect::<Vec<_>>().join(", ")
     }
 
     /// Where slices put layers together, what each is made of; for each parameter that varies a table of its

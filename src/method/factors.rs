@@ -46,6 +46,22 @@ impl Factors {
         &self.columns
     }
 
+    /// Where they come from.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Factors that reach from the least to the greatest of both, to describe them together.
+    #[must_use]
+    pub fn spanning(&self, other: &Self) -> Self {
+        let ends = |a: &[f32], b: &[f32]| -> Vec<f32> {
+            let both: Vec<f32> = a.iter().chain(b).copied().collect();
+            range(&both).map_or_else(Vec::new, |(low, high)| vec![low, high])
+        };
+        let (rows, columns) = (ends(&self.rows, &other.rows), ends(&self.columns, &other.columns));
+        Self::rows(rows, self.origin.clone()).with_columns(columns)
+    }
+
     /// Whether they are factors for a tensor with so many rows of so many columns.
     pub fn fit(&self, rows: usize, columns: usize) -> bool {
         (self.rows.len() == 1 || self.rows.len() == rows)
@@ -155,6 +171,9 @@ mod tests {
         assert_eq!(rows.of_rows(1, 2), [-2.0, 3.0]);
         assert_eq!(rows.size(), 12.0);
         assert_eq!(rows.describe(), "rows of a, -2 to 3, columns 0.25 to 4");
+        let more = Factors::rows(vec![0.5], "rows of a");
+        assert_eq!(rows.spanning(&more).describe(), "rows of a, -2 to 3, columns 0.25 to 4");
+        assert_eq!(more.spanning(&Factors::rows(vec![0.25, 0.75], "")).describe(), "rows of a, 0.25 to 0.75");
         assert_ne!(rows.bytes(), Factors::rows(vec![1.0, -2.0, 3.0, 0.25, 4.0], "").bytes());
     }
 

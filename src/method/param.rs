@@ -117,7 +117,7 @@ impl Param {
     pub fn kind_text(&self) -> String {
         match self.kind {
             Kind::Number => "number".into(),
-            Kind::Weight => "number, or by rows: {tokens: …}, {file: …}, {norms: rows}".into(),
+            Kind::Weight => "number or mapping".into(),
             Kind::Fraction => "number in [0, 1]".into(),
             Kind::Amount => "number from 0 on".into(),
             Kind::Count => "whole number from 0 on".into(),
@@ -133,7 +133,13 @@ use Kind::{Amount, Choice, Count, File, Fraction, Number, Switch, Weight};
 use Scope::{Global, Model};
 
 const WEIGHT_DOC: &str = "how much of the model, or of its difference, goes in";
-pub(super) static WEIGHT: Param = Param::new("weight", Model, Weight, Required, WEIGHT_DOC);
+pub(super) static WEIGHT: Param = Param::new(
+    "weight",
+    Model,
+    Weight,
+    Required,
+    "how much of the model, or of its difference, goes in; of each row by {tokens: …}, {norms: rows} or {file: …}",
+);
 /// Of methods that weigh whole tensors.
 pub(super) static NUMBER_WEIGHT: Param = Param::new("weight", Model, Number, Required, WEIGHT_DOC);
 pub(super) static SCALE: Param = Param::new("scale", Model, Number, Absent, "factor on the copied tensor");

@@ -4,6 +4,7 @@
 pub mod data;
 mod files;
 pub mod grow;
+pub mod languages;
 pub mod reproduce;
 mod tensors;
 pub mod tokenizer;

@@ -74,7 +74,7 @@ impl Maker for Forger {
     }
 
     fn grow(&self, from: &Path, growth: &Widening, out: &Path) -> Result<(), Error> {
-        assert_eq!((growth.width, growth.noise_snr), (2, 10.0));
+        assert_eq!((growth.width, growth.noise_snr), (2, Some(10.0)));
         self.forge(from, growth.seed + 7, out);
         Ok(())
     }

@@ -144,7 +144,9 @@ impl Weigher {
             problem.hint = hint;
             problems.push(problem);
         }
-        for ((path, entry), place) in &self.entries {
+        // Where tensors are missing for another reason, names may be strange for that.
+        let complete = !problems.has_errors();
+        for ((path, entry), place) in self.entries.iter().filter(|_| complete) {
             let Some(Some(file)) = self.coefficients.get(path) else { continue };
             let strangers = file.strangers(entry, tensors);
             if let Some(first) = strangers.first() {

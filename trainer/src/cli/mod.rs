@@ -3,7 +3,9 @@
 mod convert;
 mod grow;
 mod growing;
+mod languages;
 mod reproduce;
+mod studying;
 mod tokenizer;
 mod train;
 
@@ -32,6 +34,7 @@ enum Command {
     Convert(convert::Args),
     Train(train::Args),
     Reproduce(reproduce::Args),
+    Languages(languages::Args),
 }
 
 /// How a command ended, other than by failing.
@@ -48,6 +51,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Convert(args) => convert::run(&args),
         Command::Train(args) => train::run(&args),
         Command::Reproduce(args) => reproduce::run(&args),
+        Command::Languages(args) => languages::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

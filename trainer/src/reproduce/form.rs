@@ -94,7 +94,7 @@ impl Form {
 }
 
 /// The mean of a sample and its standard error.
-pub(super) fn mean(values: &[f64]) -> Estimate {
+pub(crate) fn mean(values: &[f64]) -> Estimate {
     let n = values.len() as f64;
     let value = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|v| (v - value).powi(2)).sum();
@@ -103,7 +103,7 @@ pub(super) fn mean(values: &[f64]) -> Estimate {
 
 /// The half-width of a 95 % interval in standard errors, for a mean of `n` values: the 97.5 % quantile of Student's t
 /// with `n - 1` degrees of freedom. From eleven values on, that of eleven, which is a little too wide.
-pub(super) fn t_quantile(n: usize) -> f64 {
+pub(crate) fn t_quantile(n: usize) -> f64 {
     const TABLE: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
     TABLE[n.saturating_sub(2).min(TABLE.len() - 1)]
 }

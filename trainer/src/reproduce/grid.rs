@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use growmerge::eval::ModelSource;
 use growmerge::plan::PlanOptions;
@@ -11,7 +12,7 @@ use growmerge::write::sha256_hex;
 
 use super::Watch;
 use super::book::{Book, Swept};
-use super::ledger::Ledger;
+use super::ledger::{Kept, Ledger};
 use super::models::Models;
 use super::recipe::Merge;
 use super::scale::Study;
@@ -185,16 +186,18 @@ impl<'a> Grid<'a> {
         (yardstick, languages): (&Yardstick, &[&'static str]),
         source: impl FnOnce() -> Result<ModelSource, Error>,
     ) -> Result<Nats, Error> {
-        let whole = |nats: &&Nats| languages.iter().all(|l| nats.iter().any(|n| n.0 == *l));
-        if let Some(nats) = self.ledger.get(digest).filter(whole) {
+        let whole = |kept: &&Kept| languages.iter().all(|l| kept.nats.iter().any(|n| n.0 == *l));
+        if let Some(kept) = self.ledger.get(digest).filter(whole) {
             self.watch.measured(1);
-            return Ok(nats.clone());
+            return Ok(kept.nats.clone());
         }
         if self.cancel.load(Ordering::Relaxed) {
             return Err(ExecError::Interrupted.into());
         }
+        let started = Instant::now();
         let nats = yardstick.measure(source()?, languages, self.threads, self.cancel)?;
-        self.ledger.keep(digest, what, nats.clone())?;
+        let kept = Kept { nats: nats.clone(), seconds: started.elapsed().as_secs_f64() };
+        self.ledger.keep(digest, what, kept)?;
         self.watch.measured(1);
         Ok(nats)
     }

@@ -14,10 +14,10 @@ use crate::reproduce::texts::all_languages;
 
 /// Measurements by digest of everything that decides them.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
-    known: HashMap<String, Nats>,
+    known: HashMap<String, Kept>,
 }
 
 /// A line of the file.
@@ -26,6 +26,17 @@ struct Entry {
     digest: String,
     what: String,
     nats: Vec<(String, Vec<f64>)>,
+    #[serde(default)]
+    seconds: f64,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    /// Of each language that was asked for.
+    pub nats: Nats,
+    /// What merging and measuring took then; 0 in files of earlier versions.
+    pub seconds: f64,
 }
 
 impl Ledger {
@@ -34,7 +45,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If the file cannot be read or written, or another process has it.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let mut file = file.map_err(ExecError::io("open", path))?;
         match file.try_lock() {
@@ -51,7 +62,7 @@ impl Ledger {
             let nats = entry.nats.into_iter();
             let nats =
                 nats.filter_map(|(l, n)| Some((all_languages().find(|code| *code == l)?, n))).collect();
-            known.insert(entry.digest, nats);
+            known.insert(entry.digest, Kept { nats, seconds: entry.seconds });
         }
         if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n").map_err(ExecError::io("write", path))?;
@@ -60,7 +71,7 @@ impl Ledger {
     }
 
     /// What is known of a digest.
-    pub(super) fn get(&self, digest: &str) -> Option<&Nats> {
+    pub(crate) fn get(&self, digest: &str) -> Option<&Kept> {
         self.known.get(digest)
     }
 
@@ -68,12 +79,12 @@ impl Ledger {
     ///
     /// # Errors
     /// If the line cannot be written.
-    pub(super) fn keep(&mut self, digest: &str, what: &str, nats: Nats) -> Result<(), ExecError> {
-        let named = nats.iter().map(|(l, n)| ((*l).to_owned(), n.clone())).collect();
-        let entry = Entry { digest: digest.into(), what: what.into(), nats: named };
+    pub(crate) fn keep(&mut self, digest: &str, what: &str, kept: Kept) -> Result<(), ExecError> {
+        let named = kept.nats.iter().map(|(l, n)| ((*l).to_owned(), n.clone())).collect();
+        let entry = Entry { digest: digest.into(), what: what.into(), nats: named, seconds: kept.seconds };
         let line = serde_json::to_string(&entry).unwrap_or_default() + "\n";
         self.file.write_all(line.as_bytes()).map_err(ExecError::io("write", &self.path))?;
-        self.known.insert(digest.into(), nats);
+        self.known.insert(digest.into(), kept);
         Ok(())
     }
 }
@@ -86,7 +97,7 @@ mod tests {
     fn a_ledger_that_was_cut_off_loses_its_last_line_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("measured.jsonl");
-        let nats = |x: f64| vec![("en", vec![x, 2.0]), ("fo", vec![0.25])];
+        let nats = |x: f64| Kept { nats: vec![("en", vec![x, 2.0]), ("fo", vec![0.25])], seconds: 0.5 };
         let mut ledger = Ledger::open(&path).unwrap();
         ledger.keep("a", "one", nats(1.0)).unwrap();
         ledger.keep("b", "two", nats(1.5)).unwrap();

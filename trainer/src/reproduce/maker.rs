@@ -11,8 +11,8 @@ use crate::train::config::Run;
 pub struct Widening {
     /// Factor of every width and of heads.
     pub width: u32,
-    /// Signal-to-noise ratio of the noise, in decibels.
-    pub noise_snr: f64,
+    /// Signal-to-noise ratio of the noise, in decibels; without noise where there is none.
+    pub noise_snr: Option<f64>,
     /// Of the noise.
     pub seed: u64,
 }

@@ -8,28 +8,28 @@ mod book;
 mod claims;
 mod contrast;
 mod curves;
-mod form;
+pub(crate) mod form;
 mod grid;
-mod ledger;
+pub(crate) mod ledger;
 mod limits;
 mod maker;
 mod measures;
-mod models;
+pub(crate) mod models;
 mod one_seed;
 mod pictures;
 mod recipe;
 mod report;
 mod reversals;
 mod rows;
-mod runs;
+pub(crate) mod runs;
 mod scale;
 mod shape;
-mod stage;
+pub(crate) mod stage;
 mod subject;
 mod tables;
 mod texts;
 mod workshop;
-mod yardstick;
+pub(crate) mod yardstick;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub trait Watch {
 }
 
 /// Growing, merging and measuring take no time at these sizes: a study is told of stages and of whole measurements.
-struct Quiet;
+pub(crate) struct Quiet;
 
 impl Observer for Quiet {
     fn advance(&self, _: u64) {}
@@ -118,7 +118,7 @@ pub struct About {
 
 impl About {
     /// One line.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let commit = self.commit.as_ref().map_or(String::new(), |c| format!(", commit {c}"));
         format!(
             "{}; growmerge-trainer {}{commit}; {}; {}; {:.0} s in this call.",
@@ -145,7 +145,16 @@ pub fn run(
     let folder = out.join("models");
     files::folder(&folder)?;
     let ledger = ledger::Ledger::open(&out.join("measured.jsonl"))?;
-    let builder = models::Builder { study, texts, maker, folder: &folder, cancel, watch };
+    let builder = models::Builder {
+        study,
+        texts,
+        maker,
+        folder: &folder,
+        cancel,
+        watch,
+        setups: &Setup::ALL,
+        runs: models::Runs::All,
+    };
     let tokenizer = builder.tokenizer()?;
     let yardstick = |part, pick, tokens| {
         let vocab = study.model.vocab as usize;
@@ -165,7 +174,10 @@ pub fn run(
 }
 
 /// Writes sentences as files, for runs to measure on the way.
-fn sentences(watched: &Yardstick, folder: &Path) -> Result<BTreeMap<&'static str, PathBuf>, ExecError> {
+pub(crate) fn sentences(
+    watched: &Yardstick,
+    folder: &Path,
+) -> Result<BTreeMap<&'static str, PathBuf>, ExecError> {
     files::folder(folder)?;
     let write = |m: &Measure| {
         let path = folder.join(format!("{}.txt", m.language));

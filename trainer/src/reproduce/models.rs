@@ -19,7 +19,7 @@ use super::texts::{Part, Texts, all_languages};
 
 /// All models of a study.
 #[derive(Debug)]
-pub(super) struct Models {
+pub(crate) struct Models {
     /// By seed, setup and what they are.
     pub by_subject: BTreeMap<(u64, Setup, Subject), PathBuf>,
     /// Everything that was made, in order.
@@ -31,7 +31,7 @@ pub(super) struct Models {
 impl Models {
     /// How many times as long as the small model's a step of the large ones took by the clock: medians over the runs on
     /// single languages. `None` before there are any.
-    pub(super) fn seconds_ratio(&self, lengths: &Lengths) -> Option<f64> {
+    pub(crate) fn seconds_ratio(&self, lengths: &Lengths) -> Option<f64> {
         let median = |size: Size| {
             let mut seconds: Vec<f64> = Vec::new();
             for ((_, setup, subject), folder) in &self.curves {
@@ -49,7 +49,7 @@ impl Models {
 }
 
 /// Makes models.
-pub(super) struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     /// What is made.
     pub study: &'a Study,
     /// What it is made from.
@@ -62,11 +62,24 @@ pub(super) struct Builder<'a> {
     pub cancel: &'a AtomicBool,
     /// Is told of stages.
     pub watch: &'a dyn Watch,
+    /// For which setups.
+    pub setups: &'a [Setup],
+    /// Which of their models.
+    pub runs: Runs,
+}
+
+/// Which models of a setup are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// All.
+    All,
+    /// Those that merges are made of and held against: English, each language and all together.
+    Merged,
 }
 
 impl Builder<'_> {
     /// Finds or makes what it wants.
-    pub(super) fn stages(&self) -> Stages<'_> {
+    pub(crate) fn stages(&self) -> Stages<'_> {
         Stages { folder: self.folder, cancel: self.cancel, watch: self.watch }
     }
 
@@ -74,7 +87,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// What its maker says.
-    pub(super) fn tokenizer(&self) -> Result<Stage, Error> {
+    pub(crate) fn tokenizer(&self) -> Result<Stage, Error> {
         let texts: Vec<(&str, &Path)> =
             all_languages().map(|l| (l, self.texts.path(l, Part::Train))).collect();
         let digests: Vec<&str> = all_languages().map(|l| self.texts.sha256(l, Part::Train)).collect();
@@ -88,7 +101,7 @@ impl Builder<'_> {
     ///
     /// # Errors
     /// What their maker says.
-    pub(super) fn models(
+    pub(crate) fn models(
         &self,
         tokenizer: &Stage,
         lengths: &Lengths,
@@ -139,8 +152,16 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let (study, cancel, watch) = (Scale::Mini.study(Some(1)), AtomicBool::new(false), Deaf);
         let folder = temporary.path();
-        let builder =
-            Builder { study: &study, texts: &texts, maker: &Nothing, folder, cancel: &cancel, watch: &watch };
+        let builder = Builder {
+            study: &study,
+            texts: &texts,
+            maker: &Nothing,
+            folder,
+            cancel: &cancel,
+            watch: &watch,
+            setups: &Setup::ALL,
+            runs: Runs::All,
+        };
         let tokenizer = builder.tokenizer().unwrap();
         let tokens = [
             ("en", 808_082),

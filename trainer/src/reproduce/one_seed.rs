@@ -6,7 +6,7 @@ use growmerge::problem::Error;
 use serde_json::json;
 
 use super::maker::Widening;
-use super::models::{Builder, Models};
+use super::models::{Builder, Models, Runs};
 use super::runs::{Files, Goal, Lengths, describe};
 use super::stage::Stage;
 use super::subject::{ENGLISH, Language, Setup, Size, Subject};
@@ -37,13 +37,23 @@ impl OneSeed<'_> {
     pub(super) fn all(mut self) -> Result<(), Error> {
         let scratch = Start::Scratch(self.builder.study.model.config());
         let seed_model = self.train("seed", Goal::Seed, (scratch.clone(), scratch), Vec::new())?;
-        let small = self.english(Setup::Small, &seed_model)?;
-        let cloned = self.grow("1x-cloned, en", &small)?;
-        let grown_seed = self.grow("2x, seed", &seed_model)?;
-        let grown = self.english(Setup::Grown, &grown_seed)?;
-        self.models.curves.insert((self.seed, Setup::Small, Subject::English), small.folder.clone());
-        self.models.curves.insert((self.seed, Setup::Grown, Subject::English), grown.folder.clone());
-        for (setup, english) in [(Setup::Small, small), (Setup::Cloned, cloned), (Setup::Grown, grown)] {
+        let asked = |setup| self.builder.setups.contains(&setup);
+        let mut english = Vec::new();
+        if asked(Setup::Small) || asked(Setup::Cloned) {
+            let small = self.english(Setup::Small, &seed_model)?;
+            english.push((Setup::Small, small.clone()));
+            if asked(Setup::Cloned) {
+                english.push((Setup::Cloned, self.grow("1x-cloned, en", &small)?));
+            }
+            self.models.curves.insert((self.seed, Setup::Small, Subject::English), small.folder);
+        }
+        if asked(Setup::Grown) {
+            let grown_seed = self.grow("2x, seed", &seed_model)?;
+            let grown = self.english(Setup::Grown, &grown_seed)?;
+            english.push((Setup::Grown, grown.clone()));
+            self.models.curves.insert((self.seed, Setup::Grown, Subject::English), grown.folder);
+        }
+        for (setup, english) in english.into_iter().filter(|e| asked(e.0)) {
             self.keep(setup, Subject::English, english.folder.clone());
             for language in Language::all() {
                 self.language(setup, language, &english)?;
@@ -72,9 +82,11 @@ impl OneSeed<'_> {
         let stage = self.train(&name, Goal::Language(language), from(english), keep)?;
         if setup.size() == Size::Large {
             self.keep(setup, Subject::Matched(language), stage.folder.join(format!("step-{matched}")));
-            let shorter =
-                self.train(&format!("{name}, shorter"), Goal::Shorter(language), from(english), Vec::new())?;
-            self.keep(setup, Subject::Shorter(language), shorter.folder);
+            if self.builder.runs == Runs::All {
+                let name = format!("{name}, shorter");
+                let shorter = self.train(&name, Goal::Shorter(language), from(english), Vec::new())?;
+                self.keep(setup, Subject::Shorter(language), shorter.folder);
+            }
         }
         self.keep(setup, Subject::Language(language), stage.folder.clone());
         self.models.curves.insert((self.seed, setup, Subject::Language(language)), stage.folder);

@@ -16,7 +16,7 @@ use crate::train::config::{Checkpoints, ElementType, Optimizer, Run, Schedule, S
 
 /// Where a run finds what it reads. The identity of a run is its description with digests in place of paths.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     /// A folder with `tokenizer.json`.
     pub tokenizer: PathBuf,
     /// What is trained on, by language.
@@ -70,7 +70,7 @@ pub struct Lengths {
 
 impl Lengths {
     /// What the study asks for, but no text more often than it allows; `tokens` are those of each language's text.
-    pub(super) fn new(study: &Study, tokens: &BTreeMap<String, u64>) -> Self {
+    pub(crate) fn new(study: &Study, tokens: &BTreeMap<String, u64>) -> Self {
         let most = |language: &str, share: f64| {
             let chunks = tokens.get(language).copied().unwrap_or(0) / (study.sequence as u64 + 1);
             let sequences = study.max_epochs * chunks as f64 / share;
@@ -108,7 +108,7 @@ impl Lengths {
 ///
 /// # Errors
 /// What is wrong with texts or tokenizer; if the file cannot be written.
-pub(super) fn tokens(texts: &Texts, tokenizer: &Path, vocab: u64) -> Result<BTreeMap<String, u64>, Error> {
+pub(crate) fn tokens(texts: &Texts, tokenizer: &Path, vocab: u64) -> Result<BTreeMap<String, u64>, Error> {
     let kept = tokenizer.join("tokens.json");
     if let Some(tokens) = std::fs::read(&kept).ok().and_then(|b| serde_json::from_slice(&b).ok()) {
         return Ok(tokens);
@@ -125,7 +125,7 @@ pub(super) fn tokens(texts: &Texts, tokenizer: &Path, vocab: u64) -> Result<BTre
 }
 
 /// The description of a run; `keep` are steps after which a model is kept beside the last one.
-pub(super) fn describe(
+pub(crate) fn describe(
     study: &Study,
     seed: u64,
     goal: Goal,

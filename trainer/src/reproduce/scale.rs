@@ -28,8 +28,8 @@ pub struct Study {
     pub model: ModelShape,
     /// Factor of hidden and intermediate width, of heads and of key-value heads.
     pub growth: u32,
-    /// Signal-to-noise ratio in decibels of the noise that breaks the symmetry of a grown model.
-    pub noise_snr: f64,
+    /// Signal-to-noise ratio in decibels of the noise that breaks the symmetry of a grown model; without one, none does.
+    pub noise_snr: Option<f64>,
     /// Tokens of a sequence that are predicted.
     pub sequence: usize,
     /// Sequences of a step.
@@ -100,7 +100,7 @@ impl Scale {
             seeds: (1..=seeds.unwrap_or(2)).collect(),
             model: mini,
             growth: 2,
-            noise_snr: 10.0,
+            noise_snr: Some(10.0),
             sequence: 128,
             batch: 16,
             steps: Steps { seed: 1200, english: 300, language: 240 },

@@ -33,7 +33,7 @@ const DONE: &str = "stage.json";
 const NUMBERS: &str = "study 1";
 
 /// Finds stages, or has them made.
-pub(super) struct Stages<'a> {
+pub(crate) struct Stages<'a> {
     /// Where they are.
     pub folder: &'a Path,
     /// Set from outside to stop between two stages.
@@ -47,7 +47,7 @@ impl Stages<'_> {
     ///
     /// # Errors
     /// What the maker says; [`ExecError::Interrupted`]; what the machine does.
-    pub(super) fn continued(
+    pub(crate) fn continued(
         &self,
         name: &str,
         identity: &Value,
@@ -60,7 +60,7 @@ impl Stages<'_> {
     ///
     /// # Errors
     /// As [`Stages::continued`].
-    pub(super) fn new_folder(
+    pub(crate) fn new_folder(
         &self,
         name: &str,
         identity: &Value,

@@ -46,14 +46,8 @@ impl Maker for Workshop<'_> {
     /// sizes of gradients, are what they were there.
     fn grow(&self, from: &Path, growth: &Widening, out: &Path) -> Result<(), Error> {
         let width = growth.width as usize;
-        let noise = NoiseWords { snr: Amount(growth.noise_snr), seed: growth.seed };
-        let words = Grow {
-            width,
-            intermediate: width,
-            noise: Some(noise),
-            head: Some(HeadForm::Factor),
-            factor: None,
-        };
+        let noise = growth.noise_snr.map(|snr| NoiseWords { snr: Amount(snr), seed: growth.seed });
+        let words = Grow { width, intermediate: width, noise, head: Some(HeadForm::Factor), factor: None };
         let options = grow::Options {
             existing: Existing::Refuse,
             sync: Sync::System,

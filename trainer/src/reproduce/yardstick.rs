@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use growmerge::decoder::{Config, Decoder};
-use growmerge::eval::{Estimate, ModelSource, Prepared, Start, Tokenizer, Tokens, Unit, measure, ratio};
+use growmerge::eval::{
+    Estimate, ModelSource, Prepared, Start, Text, Tokenizer, Tokens, Unit, measure, ratio,
+};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use growmerge::write::sha256_hex;
 
@@ -13,7 +15,7 @@ use super::texts::{Part, Texts, all_languages};
 
 /// Sentences of one part of the texts.
 #[derive(Debug)]
-pub(super) struct Yardstick {
+pub(crate) struct Yardstick {
     /// Which part.
     pub part: Part,
     /// Of sentences, tokenizer and windows, in hex: equal digests measure the same.
@@ -25,7 +27,7 @@ pub(super) struct Yardstick {
 
 /// Which sentences of a text are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pick {
+pub(crate) enum Pick {
     /// The first ones. Curves of training have them: which they are belongs to what a model is found again by.
     First,
     /// Equally many between each and the next. Neighbours in a text are alike, and errors over sentences take them for
@@ -35,7 +37,7 @@ pub(super) enum Pick {
 
 /// What is measured of one language.
 #[derive(Clone, Debug)]
-pub(super) struct Measure {
+pub(crate) struct Measure {
     /// Its code.
     pub language: &'static str,
     /// As they are in the text.
@@ -50,7 +52,7 @@ pub(super) struct Measure {
 }
 
 /// Nats of each sentence, for each language of a yardstick that was asked for.
-pub(super) type Nats = Vec<(&'static str, Vec<f64>)>;
+pub(crate) type Nats = Vec<(&'static str, Vec<f64>)>;
 
 impl Yardstick {
     /// Of each language sentences with together at most `tokens` tokens, and at least two. `context` is the number of
@@ -58,9 +60,24 @@ impl Yardstick {
     ///
     /// # Errors
     /// What is wrong with texts or tokenizer.
-    pub(super) fn new(
+    pub(crate) fn new(
         texts: &Texts,
         part: Part,
+        (pick, tokens): (Pick, usize),
+        tokenizer: &Path,
+        vocab: usize,
+        context: usize,
+    ) -> Result<Self, Problems> {
+        Self::of(part, |language| texts.read(language, part), (pick, tokens), tokenizer, vocab, context)
+    }
+
+    /// The same of texts that `read` has.
+    ///
+    /// # Errors
+    /// As [`Yardstick::new`].
+    pub(crate) fn of(
+        part: Part,
+        read: impl Fn(&'static str) -> Result<Text, Problems>,
         (pick, tokens): (Pick, usize),
         tokenizer: &Path,
         vocab: usize,
@@ -75,7 +92,7 @@ impl Yardstick {
         let mut identity = format!("{}\n{:?}\n{context}\n", tokenizer.sha256(), tokenizer.start());
         let mut languages = Vec::new();
         for language in all_languages() {
-            let mut text = texts.read(language, part)?;
+            let mut text = read(language)?;
             let encoded = tokenizer.encode(&text.documents, vocab)?;
             let lengths: Vec<usize> = encoded.iter().map(|t| t.ids.len() - 1).collect();
             let picked = picked(&lengths, pick, tokens);
@@ -96,7 +113,7 @@ impl Yardstick {
     }
 
     /// Bytes of each sentence of a language.
-    pub(super) fn bytes(&self, language: &str) -> &[usize] {
+    pub(crate) fn bytes(&self, language: &str) -> &[usize] {
         self.languages.iter().find(|m| m.language == language).map_or(&[], |m| &m.bytes)
     }
 
@@ -104,7 +121,7 @@ impl Yardstick {
     ///
     /// # Errors
     /// What is wrong with the model; what the machine does to a merge; [`ExecError::Interrupted`].
-    pub(super) fn measure(
+    pub(crate) fn measure(
         &self,
         source: ModelSource,
         asked: &[&'static str],
@@ -159,7 +176,7 @@ fn picked(lengths: &[usize], pick: Pick, tokens: usize) -> Vec<usize> {
 }
 
 /// Bits per byte of a language, from the nats of its sentences.
-pub(super) fn bits_per_byte(yardstick: &Yardstick, nats: &Nats, language: &str) -> Estimate {
+pub(crate) fn bits_per_byte(yardstick: &Yardstick, nats: &Nats, language: &str) -> Estimate {
     let nats = nats.iter().find(|n| n.0 == language).map_or(&[][..], |n| n.1.as_slice());
     let pairs = nats.iter().zip(yardstick.bytes(language));
     ratio(&pairs.map(|(n, b)| (n / std::f64::consts::LN_2, *b as f64)).collect::<Vec<_>>())

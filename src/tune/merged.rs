@@ -1,0 +1,248 @@
+//! The merged model for given coefficients, and the way back from its gradient to theirs.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::space::Space;
+use crate::checkpoint::DType;
+use crate::decoder::{Gradients, Layout, Tensor, Tensors};
+use crate::device::cpu::Cpu;
+use crate::execute::{Options, Reader, Room};
+use crate::plan::{Plan, Source};
+use crate::problem::{Error, ExecError};
+
+/// Elements of whole rows that one thread deals with at a time.
+const PIECE: usize = 1 << 16;
+
+/// A merged model in f32.
+#[derive(Debug)]
+pub(super) struct Merged {
+    layout: Layout,
+    values: Vec<f32>,
+}
+
+impl Merged {
+    /// Zeros for every tensor of a plan.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let layout = Layout::new(plan.jobs.iter().map(|job| (job.name.clone(), job.shape.clone())));
+        let values = vec![0.0; layout.len()];
+        Self { layout, values }
+    }
+}
+
+impl Tensors for Merged {
+    fn names(&self) -> Vec<&str> {
+        self.layout.slots().iter().map(|slot| slot.name.as_str()).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
+        let slot = self.layout.slot(name)?;
+        let bytes = bytemuck::cast_slice(&self.values[slot.range.clone()]);
+        Some(Tensor { dtype: DType::F32, shape: &slot.shape, bytes })
+    }
+}
+
+/// What is merged: base and models of every tensor, read when they are needed.
+pub(super) struct Sources<'a> {
+    space: &'a Space,
+    /// Of each tensor of the space: the base, then its models.
+    readers: Vec<Vec<Reader<'a>>>,
+    pieces: Vec<Piece>,
+}
+
+/// Some rows of a tensor.
+struct Piece {
+    /// Position in the space.
+    tensor: usize,
+    rows: Range<usize>,
+    /// In the merged model.
+    elements: Range<usize>,
+}
+
+/// Memory of one thread.
+#[derive(Default)]
+struct Desk {
+    base: Vec<f32>,
+    model: Vec<f32>,
+    rooms: Vec<Room>,
+}
+
+/// What a piece says of the coefficients: of each model the gradients of its rows and of all columns.
+type Pulled = Vec<(Vec<f64>, Vec<f64>)>;
+
+impl<'a> Sources<'a> {
+    /// Opens every tensor; those that are not learned are copied into `merged` for good.
+    ///
+    /// # Errors
+    /// What a merge would say of them.
+    pub(super) fn open(
+        host: &'a Cpu,
+        options: &'a Options<'a>,
+        plan: &'a Plan,
+        space: &'a Space,
+        merged: &mut Merged,
+    ) -> Result<Self, Error> {
+        let open = |source| Reader::open(host, options, plan, source);
+        let (mut readers, mut pieces) = (Vec::new(), Vec::new());
+        for (at, tensor) in space.tensors.iter().enumerate() {
+            let job = &plan.jobs[tensor.job];
+            let sources = job.base.iter().chain(&job.models);
+            readers.push(sources.map(|source| open(*source)).collect::<Result<Vec<_>, Error>>()?);
+            let start = merged.layout.slot(&job.name).map_or(0, |slot| slot.range.start);
+            let step = (PIECE / tensor.columns).max(1);
+            pieces.extend((0..tensor.rows).step_by(step).map(|first| {
+                let rows = first..(first + step).min(tensor.rows);
+                let elements = start + rows.start * tensor.columns..start + rows.end * tensor.columns;
+                Piece { tensor: at, rows, elements }
+            }));
+        }
+        pieces.sort_by_key(|piece| piece.elements.start);
+        let learned = |job: usize| space.tensors.iter().any(|tensor| tensor.job == job);
+        let fixed = plan.jobs.iter().enumerate().filter(|(i, _)| !learned(*i));
+        for (_, job) in fixed {
+            let Some(source) = job.models.first() else { continue };
+            let source: Source = *source;
+            let slot = merged.layout.slot(&job.name).map(|slot| slot.range.clone());
+            if job.dtype.is_mergeable() {
+                open(source)?.read(0, &mut Room::default(), &mut merged.values[slot.unwrap_or_default()])?;
+            }
+        }
+        Ok(Self { space, readers, pieces })
+    }
+
+    /// Merges with coefficients `x`.
+    ///
+    /// # Errors
+    /// A file that changed; what a stage says.
+    pub(super) fn merge(&self, x: &[f64], merged: &mut Merged) -> Result<(), Error> {
+        let factors = self.factors(x);
+        let mut rest = merged.values.as_mut_slice();
+        let (mut work, mut done) = (Vec::with_capacity(self.pieces.len()), 0);
+        for piece in &self.pieces {
+            let (_, behind) = rest.split_at_mut(piece.elements.start - done);
+            let (own, behind) = behind.split_at_mut(piece.elements.len());
+            work.push((piece, own));
+            (rest, done) = (behind, piece.elements.end);
+        }
+        let merge = |desk: &mut Desk, (piece, out): (&Piece, &mut [f32])| {
+            let columns = self.space.tensors[piece.tensor].columns;
+            self.differences(desk, piece, |model, base, delta| {
+                let (of_rows, of_columns) = &factors[piece.tensor][model];
+                if model == 0 {
+                    out.copy_from_slice(base);
+                }
+                let rows = out.chunks_exact_mut(columns).zip(delta.chunks_exact(columns));
+                for ((out, delta), w) in rows.zip(&of_rows[piece.rows.clone()]) {
+                    let w = *w as f32;
+                    match of_columns[..] {
+                        [] => out.iter_mut().zip(delta).for_each(|(out, delta)| *out += w * delta),
+                        _ => {
+                            let columns = out.iter_mut().zip(delta).zip(of_columns);
+                            columns.for_each(|((out, delta), c)| *out += w * *c as f32 * delta);
+                        }
+                    }
+                }
+            })
+        };
+        work.into_par_iter().map_init(Desk::default, merge).collect::<Result<Vec<()>, Error>>()?;
+        Ok(())
+    }
+
+    /// The gradient of the coefficients `x`, from that of the weights that they make.
+    ///
+    /// # Errors
+    /// As [`Sources::merge`].
+    pub(super) fn pull(&self, x: &[f64], gradients: &Gradients) -> Result<Vec<f64>, Error> {
+        let factors = self.factors(x);
+        let pull = |desk: &mut Desk, piece: &Piece| {
+            let columns = self.space.tensors[piece.tensor].columns;
+            let gradient = &gradients.values()[piece.elements.clone()];
+            let mut pulled = Pulled::new();
+            self.differences(desk, piece, |model, _, delta| {
+                let (of_rows, of_columns) = &factors[piece.tensor][model];
+                let mut d_columns = vec![0.0; of_columns.len()];
+                let rows = gradient.chunks_exact(columns).zip(delta.chunks_exact(columns));
+                let d_rows = rows.zip(&of_rows[piece.rows.clone()]).map(|((g, delta), w)| {
+                    let products = g.iter().zip(delta).map(|(g, delta)| f64::from(*g) * f64::from(*delta));
+                    if of_columns.is_empty() {
+                        return products.sum();
+                    }
+                    let mut sum = 0.0;
+                    for ((product, c), d) in products.zip(of_columns).zip(&mut d_columns) {
+                        sum += product * c;
+                        *d += product * w;
+                    }
+                    sum
+                });
+                let d_rows: Vec<f64> = d_rows.collect();
+                pulled.push((d_rows, d_columns));
+            })?;
+            Ok(pulled)
+        };
+        let pulled = self.pieces.par_iter().map_init(Desk::default, pull);
+        let pulled = pulled.collect::<Result<Vec<Pulled>, Error>>()?;
+        Ok(self.gathered(&pulled))
+    }
+
+    /// Adds what pieces say in their order, tensor by tensor.
+    fn gathered(&self, pulled: &[Pulled]) -> Vec<f64> {
+        let mut gradient = vec![0.0; self.space.len()];
+        for (at, tensor) in self.space.tensors.iter().enumerate() {
+            for (model, part) in tensor.parts.iter().enumerate() {
+                let (mut rows, mut columns) = (vec![0.0; tensor.rows], Vec::new());
+                let of_tensor = self.pieces.iter().zip(pulled).filter(|(piece, _)| piece.tensor == at);
+                for (piece, pulled) in of_tensor {
+                    let (d_rows, d_columns) = &pulled[model];
+                    rows[piece.rows.clone()].copy_from_slice(d_rows);
+                    columns.resize(d_columns.len(), 0.0);
+                    columns.iter_mut().zip(d_columns).for_each(|(sum, d)| *sum += d);
+                }
+                part.pull(tensor, &rows, &columns, &mut gradient);
+            }
+        }
+        gradient
+    }
+
+    /// Whether all files still are what they were.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub(super) fn check_intact(&self) -> Result<(), ExecError> {
+        self.readers.iter().flatten().try_for_each(Reader::check_intact)
+    }
+
+    /// Of each tensor and model the factors of rows and of columns.
+    fn factors(&self, x: &[f64]) -> Vec<Vec<(Vec<f64>, Vec<f64>)>> {
+        let tensors = self.space.tensors.iter();
+        tensors.map(|tensor| tensor.parts.iter().map(|part| part.factors(tensor, x)).collect()).collect()
+    }
+
+    /// Shows the base and each model's difference from it, model after model.
+    fn differences(
+        &self,
+        desk: &mut Desk,
+        piece: &Piece,
+        mut show: impl FnMut(usize, &[f32], &[f32]),
+    ) -> Result<(), Error> {
+        let Desk { base, model, rooms } = desk;
+        let readers = &self.readers[piece.tensor];
+        let first = piece.rows.start * self.space.tensors[piece.tensor].columns;
+        rooms.resize_with(readers.len().max(rooms.len()), Room::default);
+        let mut pairs = readers.iter().zip(rooms);
+        base.resize(piece.elements.len(), 0.0);
+        model.resize(piece.elements.len(), 0.0);
+        if let Some((reader, room)) = pairs.next() {
+            reader.read(first, room, base)?;
+        }
+        for (at, (reader, room)) in pairs.enumerate() {
+            reader.read(first, room, model)?;
+            model.iter_mut().zip(base.iter()).for_each(|(x, base)| *x -= base);
+            show(at, base, model);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What is to become small: the mean over languages of bits per byte, each language as often as the user says.
+
+use super::order::permutation;
+use crate::decoder::{Batch, Weighed};
+use crate::eval::{Measured, Prepared, Text, Tokenizer, Tokens, Unit, Window, windows};
+use crate::problem::{Problem, Problems};
+
+/// Documents that stay together where a text is divided: neighbours are alike.
+const BLOCK: usize = 16;
+/// Of so many blocks one is held out.
+const HELD_OUT: usize = 8;
+
+/// A language's text, and how much it counts.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Coefficients are fitted to it.
+    pub text: Text,
+    /// What is looked at to decide when to end; of none, every eighth block of 16 documents of `text` is held out for it.
+    pub held_out: Option<Text>,
+    /// Its share in the objective, relative to those of the others; above zero.
+    pub weight: f64,
+}
+
+/// A language in tokens.
+#[derive(Debug)]
+pub struct Language {
+    /// The user's name for it.
+    pub name: String,
+    /// Its share in the objective; those of all languages sum to one.
+    pub weight: f64,
+    /// Bytes of text that coefficients are fitted to.
+    pub bytes: usize,
+    /// Tokens of it.
+    pub tokens: usize,
+    /// Documents that are held out.
+    pub held_out: usize,
+    /// SHA-256 of both texts, in hex.
+    pub(super) sha256: String,
+    fit: Vec<Tokens>,
+    windows: Vec<(usize, Window)>,
+    watched: Prepared,
+    /// From nats per token to bits per byte.
+    ratio: f64,
+}
+
+/// All languages of an objective.
+#[derive(Debug)]
+pub struct Goal {
+    /// In the order they were given.
+    pub languages: Vec<Language>,
+    /// Tokens of the longest window.
+    pub(super) context: usize,
+}
+
+impl Goal {
+    /// Divides texts and makes tokens of them; windows are `context` tokens long at most.
+    ///
+    /// # Errors
+    /// What is wrong with any of the texts or weights, together.
+    pub fn new(
+        wanted: Vec<Wanted>,
+        tokenizer: &Tokenizer,
+        vocab: usize,
+        context: usize,
+    ) -> Result<Self, Problems> {
+        let (mut problems, mut languages) = (Problems::new(), Vec::new());
+        let total: f64 = wanted.iter().map(|w| w.weight).sum();
+        for Wanted { text, held_out, weight } in wanted {
+            if !(weight.is_finite() && weight > 0.0) {
+                let what = format!("counts {weight} times; it must be a number above zero");
+                problems.push(Problem::error(&text.language, what).hint("leave its text out instead"));
+                continue;
+            }
+            match Language::new(text, held_out, weight / total, tokenizer, vocab, context) {
+                Ok(language) => languages.push(language),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if languages.is_empty() && !problems.has_errors() {
+            let problem = Problem::error("", "there is no text to fit coefficients to");
+            problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
+        }
+        if problems.has_errors() { Err(problems) } else { Ok(Self { languages, context }) }
+    }
+
+    /// Where reading begins.
+    pub(super) fn turns(&self, seed: u64) -> Vec<Turn> {
+        (0..self.languages.len())
+            .map(|i| Turn { seed: seed ^ (i as u64) << 32, epoch: 0, at: 0, order: Vec::new() })
+            .collect()
+    }
+
+    /// The next documents of each language, of about so many tokens each; their scaled losses sum to the objective.
+    pub(super) fn next(&self, turns: &mut [Turn], tokens: usize) -> Vec<Weighed> {
+        self.languages.iter().zip(turns).map(|(language, turn)| language.next(turn, tokens)).collect()
+    }
+
+    /// The objective, from each language's bits per byte.
+    pub(super) fn value(&self, bits: &[f64]) -> f64 {
+        self.languages.iter().zip(bits).map(|(l, bits)| l.weight * bits).sum()
+    }
+
+    /// What is held out, in the order of languages.
+    pub(super) fn watched(&self) -> Vec<&Prepared> {
+        self.languages.iter().map(|l| &l.watched).collect()
+    }
+}
+
+/// Bits per byte of each language that was measured.
+pub(super) fn bits(measured: &[Measured]) -> Vec<f64> {
+    measured.iter().map(|m| m.bits_per_byte().value).collect()
+}
+
+/// How far a language's text was read.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    seed: u64,
+    epoch: u64,
+    at: usize,
+    order: Vec<usize>,
+}
+
+impl Language {
+    fn new(
+        text: Text,
+        held_out: Option<Text>,
+        weight: f64,
+        tokenizer: &Tokenizer,
+        vocab: usize,
+        context: usize,
+    ) -> Result<Self, Problems> {
+        let at = text.path.display().to_string();
+        let digests = [Some(&text), held_out.as_ref()].map(|t| t.map_or(String::new(), Text::sha256));
+        let sha256 = digests.concat();
+        let (fit, watched) = match held_out {
+            Some(held_out) => (text.documents, held_out.documents),
+            None => divided(text.documents),
+        };
+        if fit.is_empty() || watched.is_empty() {
+            let what = format!(
+                "the text of `{}` is a single document, and nothing is left to hold out",
+                text.language
+            );
+            return Err(Problem::error(at, what).hint("give more text").into());
+        }
+        let fit = tokenizer.encode(&fit, vocab)?;
+        let watched_count = watched.len();
+        let watched = tokenizer.encode(&watched, vocab)?;
+        let watched = Prepared::new(watched, context, (context / 2).max(1), Unit::Document);
+        let cut = |(i, tokens): (usize, &Tokens)| {
+            windows(tokens.ids.len(), context, context).into_iter().map(move |w| (i, w)).collect::<Vec<_>>()
+        };
+        let windows: Vec<(usize, Window)> = fit.iter().enumerate().flat_map(cut).collect();
+        let tokens = windows.iter().map(|(_, w)| w.scored.len()).sum();
+        let bytes: usize = windows.iter().map(|(i, w)| fit[*i].bytes(w.scored.clone())).sum();
+        if tokens == 0 || bytes == 0 || watched.scored() == 0 {
+            let what = format!(
+                "no token of the text of `{}` can be scored: each is the first of its document",
+                text.language
+            );
+            return Err(Problem::error(at, what).hint("--bos gives documents a beginning").into());
+        }
+        let ratio = tokens as f64 / bytes as f64 / std::f64::consts::LN_2;
+        Ok(Self {
+            name: text.language,
+            weight,
+            bytes,
+            tokens,
+            held_out: watched_count,
+            sha256,
+            fit,
+            windows,
+            watched,
+            ratio,
+        })
+    }
+
+    fn next(&self, turn: &mut Turn, tokens: usize) -> Weighed {
+        let (mut batch, mut scored) = (Batch::default(), 0);
+        while scored < tokens {
+            if turn.at == turn.order.len() {
+                turn.order = permutation(self.windows.len(), turn.seed, turn.epoch);
+                (turn.at, turn.epoch) = (0, turn.epoch + 1);
+            }
+            let (document, window) = &self.windows[turn.order[turn.at]];
+            turn.at += 1;
+            let (from, ids) = (window.range.start, &self.fit[*document].ids[window.range.clone()]);
+            batch.push(ids, window.scored.start - from..window.scored.end - from);
+            scored += window.scored.len();
+        }
+        Weighed { batch, scale: (self.weight * self.ratio / scored as f64) as f32 }
+    }
+
+    /// Bits per byte, of nats over so many tokens.
+    pub(super) fn bits(&self, nats: f64, tokens: usize) -> f64 {
+        nats / tokens.max(1) as f64 * self.ratio
+    }
+}
+
+/// Every eighth block of 16 documents is held out; of a short text every eighth document, and at least the last.
+fn divided(documents: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let block = if documents.len() < BLOCK * HELD_OUT { 1 } else { BLOCK };
+    let (mut fit, mut held_out) = (Vec::new(), Vec::new());
+    let last = documents.len().saturating_sub(1);
+    let few = documents.len() < HELD_OUT;
+    for (i, document) in documents.into_iter().enumerate() {
+        let out = i / block % HELD_OUT == HELD_OUT - 1 || few && i == last;
+        (if out { &mut held_out } else { &mut fit }).push(document);
+    }
+    (fit, held_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_divided_by_blocks() {
+        let documents = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        let (fit, out) = divided(documents(256));
+        assert_eq!((fit.len(), out.len()), (224, 32));
+        assert_eq!((out[0].as_str(), out[15].as_str(), out[16].as_str()), ("112", "127", "240"));
+        assert!(out.iter().all(|d| !fit.contains(d)));
+        assert_eq!(divided(documents(20)).1, ["7", "15"]);
+        assert_eq!(divided(documents(3)), (documents(2), vec!["2".into()]));
+        assert_eq!(divided(documents(1)), (vec![], documents(1)));
+    }
+}

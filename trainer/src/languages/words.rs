@@ -1,0 +1,69 @@
+//! A contender's recipe, as text: what is measured is what anybody would merge with the same words.
+
+use std::path::{Path, PathBuf};
+
+/// A recipe of the five languages' models in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    method: &'static str,
+    base: Option<PathBuf>,
+    parameters: Vec<(&'static str, String)>,
+    models: Vec<(PathBuf, Vec<(&'static str, String)>)>,
+}
+
+/// A path as JSON has it, which is a YAML string that no character of it can end.
+pub(super) fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
+
+impl Words {
+    /// A merge of these models by a method.
+    pub(super) fn new(method: &'static str, models: impl IntoIterator<Item = PathBuf>) -> Self {
+        let models = models.into_iter().map(|m| (m, Vec::new())).collect();
+        Self { method, base: None, parameters: Vec::new(), models }
+    }
+
+    /// Of differences from a model.
+    #[must_use]
+    pub(super) fn from_base(mut self, base: &Path) -> Self {
+        self.base = Some(base.to_owned());
+        self
+    }
+
+    /// With a parameter of the whole recipe, whose value is any YAML of one line.
+    #[must_use]
+    pub(super) fn with(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.parameters.push((name, value.to_string()));
+        self
+    }
+
+    /// With a parameter of each model, by its place.
+    #[must_use]
+    pub(super) fn each(mut self, name: &'static str, value: impl Fn(usize) -> String) -> Self {
+        self.models.iter_mut().enumerate().for_each(|(i, m)| m.1.push((name, value(i))));
+        self
+    }
+
+    /// The recipe. Nothing is written in a type of 16 bits, which leaves rounding out of the comparison.
+    pub(super) fn text(&self) -> String {
+        let flow = |parameters: &[(&'static str, String)]| {
+            let parameters: Vec<String> = parameters.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+            format!("{{{}}}", parameters.join(", "))
+        };
+        let mut text = format!("merge_method: {}\n", self.method);
+        if let Some(base) = &self.base {
+            text += &format!("base_model: {}\n", quoted(base));
+        }
+        text += "models:\n";
+        for (model, parameters) in &self.models {
+            text += &format!("  - model: {}\n", quoted(model));
+            if !parameters.is_empty() {
+                text += &format!("    parameters: {}\n", flow(parameters));
+            }
+        }
+        if !self.parameters.is_empty() {
+            text += &format!("parameters: {}\n", flow(&self.parameters));
+        }
+        text + "dtype: float32\n"
+    }
+}
