@@ -116,7 +116,7 @@ impl<'a> Bench<'a> {
         };
         bench.know_weights(&bench.base)?;
         bench.experts.iter().try_for_each(|e| bench.know_weights(e))?;
-        let portions = shared.portions.fit.values();
+        let portions = shared.portions.fit.values().chain(shared.portions.choose.values());
         portions.for_each(|p| bench.know(&p.path, sha256_hex(p.sentences.join("\n").as_bytes())));
         Ok(bench)
     }
@@ -217,7 +217,15 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn source(&self, recipe: &str) -> Result<ModelSource, Problems> {
+        ModelSource::planned("merge", self.plan(recipe)?)
+    }
+
+    /// Plans a recipe's merge.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn plan(&self, recipe: &str) -> Result<Plan, Problems> {
         let options = PlanOptions { seed: self.seed, ..PlanOptions::default() };
-        ModelSource::planned("merge", Plan::from_reading(Reading::parse("recipe", recipe), &options)?)
+        Plan::from_reading(Reading::parse("recipe", recipe), &options)
     }
 }

@@ -15,6 +15,8 @@ pub struct Effort {
     pub choose_tokens: usize,
     /// Tokens a language that are reported on.
     pub test_tokens: usize,
+    /// Steps in which coefficients are learned.
+    pub learned_steps: u64,
     /// Steps of training that go into a round of training and merging again, for each language.
     pub round_steps: u64,
 }
@@ -28,12 +30,18 @@ impl Effort {
             fit_bytes: 84_000,
             choose_tokens: 4000,
             test_tokens: usize::MAX,
+            learned_steps: 240,
             round_steps: 150,
         };
         match scale {
-            Scale::Smoke => {
-                Self { tries: 4, fit_bytes: 8000, choose_tokens: 200, test_tokens: 400, round_steps: 5 }
-            }
+            Scale::Smoke => Self {
+                tries: 4,
+                fit_bytes: 8000,
+                choose_tokens: 200,
+                test_tokens: 400,
+                learned_steps: 8,
+                round_steps: 5,
+            },
             Scale::Mini | Scale::Small => whole,
         }
     }

@@ -4,6 +4,7 @@ mod branches;
 mod classical;
 mod importance;
 mod layers;
+mod learned;
 mod rows;
 mod sizes;
 
@@ -11,10 +12,19 @@ use super::contender::Contender;
 
 /// Every contender.
 pub(super) fn all() -> Vec<&'static Contender> {
-    [classical::ALL, layers::ALL, sizes::ALL, rows::SIZES, rows::COUNTS, importance::ALL, branches::ALL]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        classical::ALL,
+        layers::ALL,
+        sizes::ALL,
+        rows::SIZES,
+        rows::COUNTS,
+        importance::ALL,
+        learned::ALL,
+        branches::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Those of which a name matches one of the patterns, in which `*` is any text, and those that they begin with; all

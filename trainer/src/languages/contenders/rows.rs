@@ -127,20 +127,31 @@ fn with_counts(
     at: &Point,
     body: &dyn Fn(&Bench<'_>, &Point) -> String,
 ) -> Result<Made, Error> {
+    let (weight, counts) = weight_by_counts(bench, at, &body(bench, at))?;
+    let languages: Vec<Language> = Language::all().collect();
+    let words = words.each("weight", |i| languages.get(i).map_or(String::new(), |l| weight(*l)));
+    Ok(Made { recipe: words.text(), artefacts: vec![counts] })
+}
+
+/// The weight of a language's model: of embedding rows by counts, else `rest`; and the counts.
+pub(super) fn weight_by_counts(
+    bench: &Bench<'_>,
+    at: &Point,
+    rest: &str,
+) -> Result<(impl Fn(Language) -> String + use<>, Artefact), Error> {
+    let rest = rest.to_owned();
     let counts = counts(bench)?;
     // What has no smoothing of its own to choose takes the middle of what others choose from.
     let smoothing = Some(at.get("smoothing")).filter(|s| s.is_finite()).unwrap_or(1e-5);
-    let (power, rows, rest) = (at.get("power"), at.get("rows"), body(bench, at));
-    let codes: Vec<&str> = Language::all().map(Language::code).collect();
-    let words = words.each("weight", |i| {
-        let path = quoted(&counts.folder);
+    let (power, rows, path) = (at.get("power"), at.get("rows"), quoted(&counts.folder));
+    let weight = move |language: Language| {
+        let code = language.code();
         format!(
-            "[{{filter: embed, value: {{tokens: {path}, language: {}, power: {power}, smoothing: {smoothing}, scale: \
-             {rows}}}}}, {{value: {rest}}}]",
-            codes[i]
+            "[{{filter: embed, value: {{tokens: {path}, language: {code}, power: {power}, smoothing: {smoothing}, scale: \
+             {rows}}}}}, {{value: {rest}}}]"
         )
-    });
-    Ok(Made { recipe: words.text(), artefacts: vec![counts] })
+    };
+    Ok((weight, counts))
 }
 
 /// Counts of the tokens in each language's training text.
