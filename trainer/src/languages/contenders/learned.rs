@@ -136,18 +136,23 @@ fn entry(bench: &Bench<'_>, differences: Differences, model: usize) -> String {
 
 /// Learns from a recipe on; the text that chooses settings for others decides here when learning ends.
 fn learned(bench: &Bench<'_>, groups: Groups, differences: Differences, begin: Begin) -> Result<Made, Error> {
+    let name = match groups {
+        Groups::Model | Groups::Layer | Groups::Tensor => "learned few",
+        Groups::Row => "learned rows",
+        Groups::RowColumn => "learned rows and columns",
+    };
     let Begin { weights, mut artefacts } = begin;
     let start = recipe(bench, differences, &|i| weights.get(i).cloned().unwrap_or_default());
     let steps = bench.shared.effort.learned_steps;
     // Looks cost as much as steps: a few are enough to keep the best.
-    let settings = Settings { steps, every: (steps / 4).max(1), seed: bench.seed, ..Settings::of(groups) };
+    let settings = Settings { steps, every: (steps / 2).max(1), seed: bench.seed, ..Settings::of(groups) };
     let portions = &bench.shared.portions;
     let texts: Vec<String> =
         portions.fit.values().chain(portions.choose.values()).map(|p| bench.digest(&p.path)).collect();
     let identity = json!({
         "learned": bench.identity(&start), "settings": settings, "texts": texts, "english": ENGLISH_SHARE,
     });
-    let artefact = bench.artefact(&bench.name("learned"), &identity, |out| {
+    let artefact = bench.artefact(&bench.name(name), &identity, |out| {
         crate::files::folder(out)?;
         let plan = bench.plan(&start)?;
         let goal = goal(bench)?;
