@@ -1,7 +1,7 @@
 //! `growmerge count` against the `tokenizers` crate alone, on the same lines: MB of text a second.
 //!
 //! `cargo run --release --example count -- MODEL TEXT [THREADS]`; the crate's own threads are as many (RAYON_NUM_THREADS).
-#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

@@ -147,7 +147,8 @@ mod tests {
             bytes: Cow::Owned(bytes),
         };
         let format = [("format", FORMAT.to_owned())];
-        let cases: [(&str, Box<dyn FnOnce(&Path)>); 6] = [
+        type Write = Box<dyn FnOnce(&Path)>;
+        let cases: [(&str, Write); 6] = [
             ("no such file", Box::new(|_| {})),
             ("has no `format: growmerge counts 1`", Box::new(|p| save(p, &[], &[]).unwrap())),
             ("its format is `pt`, not", Box::new(|p| save(p, &[("format", "pt".into())], &[]).unwrap())),

@@ -18,6 +18,15 @@ struct Inputs {
     base: Option<Source>,
 }
 
+/// Parameters of a tensor as the recipe has them.
+struct Parameters {
+    global: Args,
+    per_model: Vec<Args>,
+    lookup: Lookup,
+    /// Of each model a weight that is still to be found where the recipe says.
+    weightings: Vec<Option<(&'static Param, Weighting)>>,
+}
+
 impl<'a> Builder<'a> {
     /// Makes the job of a tensor, or notes why there can be none.
     pub(super) fn job(&mut self, draft: Draft<'a>) {
@@ -32,7 +41,8 @@ impl<'a> Builder<'a> {
         let buffer = self.anatomy.family.is_optional(&name);
         let Some(Inputs { models, base }) = self.roles(&name, segment, present, buffer) else { return };
         let Some(reference) = base.or_else(|| models.first().map(|(_, s)| *s)) else { return };
-        let (global, mut per_model, lookup, weightings) = self.parameters(&name, t, segment, &models);
+        let Parameters { global, mut per_model, lookup, weightings } =
+            self.parameters(&name, t, segment, &models);
         let info = reference.info(self.inputs);
         let stored = models.iter().map(|(_, s)| *s).chain(base).map(|s| s.info(self.inputs).dtype);
         let dtype = match info.dtype.is_mergeable() {
@@ -119,7 +129,7 @@ impl<'a> Builder<'a> {
         t: f64,
         segment: &Segment<'_>,
         models: &[(usize, Source)],
-    ) -> (Args, Vec<Args>, Lookup, Vec<Option<(&'static Param, Weighting)>>) {
+    ) -> Parameters {
         let at = Position { t, tensor: name };
         let (global, origins) = params::global(self.recipe, self.method, segment, &at, &mut self.missing);
         let of_model = |(i, source): &(usize, Source)| {
@@ -133,12 +143,8 @@ impl<'a> Builder<'a> {
             of_models.push(origins);
             weightings.push(weighting);
         }
-        (
-            global,
-            per_model,
-            Lookup { t, slice: segment.slice, global: origins, models: of_models },
-            weightings,
-        )
+        let lookup = Lookup { t, slice: segment.slice, global: origins, models: of_models };
+        Parameters { global, per_model, lookup, weightings }
     }
 
     /// Finds weights where the recipe says that they come from; false if that fails.

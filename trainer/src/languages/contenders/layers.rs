@@ -33,7 +33,7 @@ pub(super) static ALL: &[Contender] = &[
         },
     ),
     structure(
-        "embedding, attention and MLP",
+        "embedding + attention + MLP",
         "one factor for each",
         &[axis("embedding"), axis("attention"), axis("mlp")],
         |bench, at| {

@@ -68,6 +68,7 @@ mod tests {
         for contender in all() {
             assert!(contender.after.iter().all(|a| seen.contains(a)), "{}", contender.name);
             assert!(seen.insert(contender.name), "{} twice", contender.name);
+            assert!(!contender.name.contains([',', ';', '*', '"']), "{}: lists and CSV", contender.name);
             assert!(contender.kind >= kind, "{}: kinds stand together", contender.name);
             kind = contender.kind;
             let names: BTreeSet<&str> = contender.axes.iter().map(|a| a.name).collect();

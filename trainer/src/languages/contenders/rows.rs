@@ -26,7 +26,7 @@ const DENSITY: Axis = Axis::new("density", &[0.2, 0.35, 0.5, 0.7, 0.9], 3);
 /// Without any text.
 pub(super) static SIZES: &[Contender] = &[
     Contender {
-        name: "row norms, embedding",
+        name: "row norms of the embedding",
         about: "embedding rows by how much each model changed them, the mean of the rest",
         kind: Kind::Structure,
         reads: Reads::Nothing,
@@ -40,7 +40,7 @@ pub(super) static SIZES: &[Contender] = &[
         },
     },
     Contender {
-        name: "row norms, everything",
+        name: "row norms of everything",
         about: "rows of all matrices by how much each model changed them",
         kind: Kind::Structure,
         reads: Reads::Nothing,
@@ -68,7 +68,7 @@ pub(super) static COUNTS: &[Contender] = &[
         },
     },
     Contender {
-        name: "token rows, attention and MLP",
+        name: "token rows + attention + MLP",
         about: "the same with a factor for attention and one for the MLP",
         kind: Kind::Counts,
         reads: Reads::Counts,
@@ -82,19 +82,19 @@ pub(super) static COUNTS: &[Contender] = &[
         },
     },
     Contender {
-        name: "token rows, row norms",
+        name: "token rows + row norms",
         about: "embedding rows by counts, rows of all else by how much each model changed them",
         kind: Kind::Counts,
         reads: Reads::Counts,
         axes: &[POWER, ROWS, BODY, SMOOTHING],
-        after: &["row norms, everything"],
+        after: &["row norms of everything"],
         make: |bench, at| {
-            let power = bench.chosen("row norms, everything");
+            let power = bench.chosen("row norms of everything");
             with_counts(bench, sum(bench), at, &|_, at| by_norm(&power, at.get("body")))
         },
     },
     Contender {
-        name: "token rows, ties",
+        name: "token rows + ties",
         about: "the same weights on the largest elements, by elected sign",
         kind: Kind::Counts,
         reads: Reads::Counts,
