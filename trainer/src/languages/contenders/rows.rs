@@ -6,6 +6,7 @@ use growmerge::eval::{Start, Tokenizer};
 use growmerge::problem::Error;
 use serde_json::json;
 
+use super::layers::{VALUES, swapped};
 use crate::languages::bench::{Artefact, Bench, Made};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
@@ -21,6 +22,8 @@ const BODY: Axis = Axis::new("body", &[0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2
 const SMOOTHING: Axis = Axis::new("smoothing", &[1e-7, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4], 2);
 const ATTENTION: Axis = Axis::new("attention", BODY.values, 2);
 const MLP: Axis = Axis::new("mlp", BODY.values, 2);
+const ENDS: Axis = Axis::new("ends", VALUES, 3);
+const MIDDLE: Axis = Axis::new("middle", VALUES, 2);
 const DENSITY: Axis = Axis::new("density", &[0.2, 0.35, 0.5, 0.7, 0.9], 3);
 
 /// Without any text.
@@ -106,6 +109,24 @@ pub(super) static COUNTS: &[Contender] = &[
             with_counts(bench, words, at, &|bench, at| share(bench, at, "body").to_string())
         },
     },
+    Contender {
+        name: "token rows + layer swapping",
+        about: "embedding rows by counts, one factor for the first and last layer and one for those between",
+        kind: Kind::Counts,
+        reads: Reads::Counts,
+        axes: &[POWER, ROWS, ENDS, MIDDLE],
+        after: &[],
+        make: |bench, at| with_counts(bench, sum(bench), at, &swapped),
+    },
+    Contender {
+        name: "token rows + multislerp",
+        about: "embedding rows by counts, the mean direction of differences for the rest",
+        kind: Kind::Counts,
+        reads: Reads::Counts,
+        axes: &[POWER, ROWS, BODY],
+        after: &[],
+        make: with_directions,
+    },
 ];
 
 fn sum(bench: &Bench<'_>) -> Words {
@@ -131,6 +152,26 @@ fn with_counts(
     let languages: Vec<Language> = Language::all().collect();
     let words = words.each("weight", |i| languages.get(i).map_or(String::new(), |l| weight(*l)));
     Ok(Made { recipe: words.text(), artefacts: vec![counts] })
+}
+
+/// Embedding rows by counts; all else from a stage that merges by direction.
+fn with_directions(bench: &Bench<'_>, at: &Point) -> Result<Made, Error> {
+    let (weight, counts) = weight_by_counts(bench, at, "0")?;
+    let base = quoted(&bench.base);
+    let (mut models, mut rows) = (String::new(), String::new());
+    for (language, expert) in Language::all().zip(&bench.experts) {
+        let expert = quoted(expert);
+        models += &format!("  - model: {expert}\n");
+        rows += &format!("  - {{model: {expert}, parameters: {{weight: {}}}}}\n", weight(language));
+    }
+    let share = share(bench, at, "body");
+    let recipe = format!(
+        "name: directions\nmerge_method: multislerp\nbase_model: {base}\nmodels:\n{models}parameters: {{weight: {share}, \
+         normalize_weights: false}}\ndtype: float32\n---\nmerge_method: task_arithmetic\nbase_model: {base}\nmodels:\n{rows}  \
+         - {{model: directions, parameters: {{weight: [{{filter: embed, value: 0}}, {{value: 1}}]}}}}\n\
+         parameters: {{normalize: false}}\ndtype: float32\n"
+    );
+    Ok(Made { recipe, artefacts: vec![counts] })
 }
 
 /// The weight of a language's model: of embedding rows by counts, else `rest`; and the counts.
