@@ -7,6 +7,7 @@ use growmerge::problem::{Problem, Problems};
 
 /// Where texts are, and what a document is
 #[derive(clap::Args)]
+#[group(id = "texts_and_documents")]
 pub(super) struct Options {
     /// Text of a language, as et=et.txt; again for each language
     #[arg(long, value_name = "LANG=FILE", value_parser = named)]

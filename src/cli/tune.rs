@@ -41,8 +41,8 @@ pub(super) struct Args {
     /// Steps at most
     #[arg(long, value_name = "N", default_value_t = 320, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps: u64,
-    /// Tokens of each language in a step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    /// Tokens of each language in a step, rounded up to whole documents
+    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     tokens: u32,
     /// Highest learning rate [default: what suits the groups]
     #[arg(long, value_name = "RATE")]

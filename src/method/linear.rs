@@ -50,7 +50,8 @@ fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
     Ok(Box::new(Linear { weights, normalize }))
 }
 
-fn is_divisor(sum: f64, size: f64) -> bool {
+/// Whether a sum of numbers, whose magnitudes add up to `size`, is more than what rounding leaves of nothing.
+pub(super) fn is_divisor(sum: f64, size: f64) -> bool {
     sum.abs() > 1e-6 * size
 }
 

@@ -246,6 +246,9 @@ pub(super) static SELECT_TOPK: Param = Param::new(
 /// Of methods in which every model counts alike where nothing is said.
 pub(super) static WEIGHT_OF_ONE: Param =
     Param::new("weight", Model, Number, Value(1.0), "how much the model counts");
+/// The same where rows may have weights of their own.
+pub(super) static ROW_WEIGHT_OF_ONE: Param =
+    Param::new("weight", Model, Weight, Value(1.0), "how much the model counts");
 pub(super) static IMPORTANCE: Param = Param::new(
     "importance",
     Model,

@@ -3,12 +3,14 @@
 //!
 //! For a row `r` of the projections `xᵢ[r] = (Σ Gᵢ')⁻¹ Σ Gᵢ'·xᵢ[r]`, with `Gᵢ' = wᵢ·(α·Gᵢ + (1 - α)·diag Gᵢ)`, `Gᵢ` the
 //! Gram matrix of what goes into model `i`'s projection and `α` the shrinkage. Tensors without such a matrix are
-//! averaged by weight. With a base, `xᵢ` are differences from it, and what comes out times `lambda` is added to it.
+//! averaged by weight, which may be that of a row. With a base, `xᵢ` are differences from it, and what comes out times `lambda` is added to it.
 //!
 //! The factor of `Σ Gᵢ'` is made once for each tensor; rows are solved by themselves. All of it is in f64 and on the host.
 
 use super::fisher::{lambda, on_base, weights};
-use super::param::{GRAMS, LAMBDA, SHRINKAGE, WEIGHT_OF_ONE};
+use super::linear::is_divisor;
+use super::param::{GRAMS, LAMBDA, ROW_WEIGHT_OF_ONE, SHRINKAGE};
+use super::weights::{RowLengths, RowWeights, Weights};
 use super::{AnyOperator, Base, Beside, Block, Invalid, Method, Operator, Setup};
 use crate::checkpoint::DType;
 use crate::device::cpu::{Cpu, LANES_OF_ROWS};
@@ -21,7 +23,7 @@ pub(super) static METHOD: Method = Method {
     paper: "Jin et al. 2023, Dataless Knowledge Fusion by Merging Weights of Language Models, arXiv 2212.09849",
     base: Base::Optional,
     inputs: 1..=usize::MAX,
-    params: &[&GRAMS, &WEIGHT_OF_ONE, &SHRINKAGE, &LAMBDA],
+    params: &[&GRAMS, &ROW_WEIGHT_OF_ONE, &SHRINKAGE, &LAMBDA],
     prepare,
 };
 
@@ -30,6 +32,13 @@ pub(super) static METHOD: Method = Method {
 struct Mean {
     weights: Vec<f32>,
     sum: f32,
+    lambda: f32,
+}
+
+/// A tensor that has no Gram matrix, and rows with weights of their own.
+#[derive(Debug)]
+struct RowMean {
+    weights: RowWeights,
     lambda: f32,
 }
 
@@ -57,15 +66,52 @@ struct Solver {
 }
 
 fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
-    let (weights, lambda) = (weights(setup)?, lambda(setup)?);
+    let lambda = lambda(setup)?;
     let shrinkage = setup.global.number(&SHRINKAGE)?;
-    Ok(match setup.beside {
-        Beside::Grams => Box::new(RegMean { weights, shrinkage, width: setup.row(), lambda }),
-        _ => {
-            let weights: Vec<f32> = weights.into_iter().map(|w| w as f32).collect();
-            Box::new(Mean { sum: weights.iter().sum(), weights, lambda })
+    match (setup.beside, Weights::of(setup)?) {
+        (Beside::Grams, Weights::Numbers(_)) => {
+            let (weights, width) = (weights(setup)?, setup.row());
+            Ok(Box::new(RegMean { weights, shrinkage, width, lambda }))
         }
-    })
+        (Beside::Grams, Weights::Rows(_)) => {
+            Err(Invalid::new("a projection is solved for all rows with one weight for each model")
+                .hint("give weights of rows to other tensors, with a `filter` under `weight`"))
+        }
+        (_, Weights::Numbers(numbers)) => {
+            weights(setup)?;
+            Ok(Box::new(Mean { sum: numbers.iter().sum(), weights: numbers, lambda }))
+        }
+        (_, Weights::Rows(weights)) => {
+            let sums = weights.row_sums(setup.elements() as usize / setup.row()).unwrap_or_default();
+            match sums.iter().position(|(sum, size)| !is_divisor(*sum, *size)) {
+                Some(row) => Err(Invalid::new(format!(
+                    "the weights of row {row} sum to zero: there is nothing to average"
+                ))),
+                None => Ok(Box::new(RowMean { weights, lambda })),
+            }
+        }
+    }
+}
+
+impl Operator for RowMean {
+    fn grain(&self) -> usize {
+        self.weights.width()
+    }
+
+    fn merge<D: Device>(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
+        let base = x.base.map(|base| d.load(base)).transpose()?;
+        let (weights, width) = (&self.weights, self.weights.width());
+        let (first, rows) = (x.first as usize / width, x.len() / width);
+        let in_block = weights.in_block(first, rows, &RowLengths::default());
+        let mut mixed = d.zeros(x.len())?;
+        for (weight, mut vector) in in_block.iter().zip(super::vectors(d, x.models, base.as_ref())?) {
+            weights.weigh(d, &mut vector, weight)?;
+            d.add(&mut mixed, &vector)?;
+        }
+        d.divide_each(&mut mixed, &weights.total(d, rows, &in_block)?, 0.0)?;
+        on_base(d, &mut mixed, base.as_ref(), self.lambda)?;
+        Ok(mixed)
+    }
 }
 
 impl Operator for Mean {

@@ -33,7 +33,7 @@ impl Groups {
         match self {
             // These are factors on what the recipe says, and begin at one.
             Self::Model | Self::Layer | Self::Tensor => 0.1,
-            Self::Row | Self::RowColumn => 0.07,
+            Self::Row | Self::RowColumn => 0.05,
         }
     }
 }

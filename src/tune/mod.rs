@@ -48,6 +48,6 @@ pub struct Settings {
 impl Settings {
     /// What has proved itself for groups: see docs/language-level.md.
     pub fn of(groups: Groups) -> Self {
-        Self { groups, steps: 320, tokens: 128, rate: groups.rate(), every: 20, patience: 5, seed: 0 }
+        Self { groups, steps: 320, tokens: 80, rate: groups.rate(), every: 20, patience: 5, seed: 0 }
     }
 }

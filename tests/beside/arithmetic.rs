@@ -115,6 +115,53 @@ fn equal_importance_and_equal_inputs_give_the_mean() {
     }
 }
 
+/// Rows of what has no Gram matrix may have weights of their own.
+#[test]
+fn regmean_averages_embeddings_by_row() {
+    let shapes = [(UP, vec![6, 8]), (EMBED, vec![10, 8])];
+    for based in [false, true] {
+        let world = World::new(4, &shapes, 2);
+        let grams: Vec<Vec<f32>> = (0..2).map(|i| gram(&mut Noise(50 + i), 8)).collect();
+        let rows: Vec<Vec<f32>> =
+            (0..2).map(|i| (0..10).map(|r| 0.25 + (r * (i + 1) % 7) as f32).collect()).collect();
+        let mut weights = Vec::new();
+        for (i, gram) in grams.iter().enumerate() {
+            write_grams(&world.path(&format!("grams{i}.safetensors")), &[], &[(UP, 8, gram)]);
+            let entry = [("format", "growmerge coefficients 1".to_owned())];
+            let one = [2.0 - i as f32];
+            let all = [Saved::f32s(EMBED, &[10], &rows[i]), Saved::f32s("*", &[1], &one)];
+            let path = world.path(&format!("weights{i}.safetensors"));
+            save(&path, &entry, &all).unwrap();
+            weights.push(format!("weight: {{file: {}}}", path.display()));
+        }
+        let mut text = world.recipe("regmean", "grams", &[], "parameters: {shrinkage: 0.8}");
+        for (i, weight) in weights.iter().enumerate() {
+            text = text.replace(&format!("grams{i}.safetensors"), &format!("grams{i}.safetensors, {weight}"));
+        }
+        if based {
+            text += &format!("base_model: {}\n", world.at("base"));
+        }
+        let merged = merge(&text);
+        let want = on_base(&world, EMBED, based, 1.0, |x| {
+            let of_row = |at: usize| {
+                let (a, b) = (f64::from(rows[0][at / 8]), f64::from(rows[1][at / 8]));
+                (a * x[0][at] + b * x[1][at]) / (a + b)
+            };
+            (0..80).map(of_row).collect()
+        });
+        assert!(farthest(&values(&merged[EMBED]), &want) < 1e-6);
+        let grams: Vec<Vec<f64>> = grams.iter().map(|g| wide(g)).collect();
+        let want = on_base(&world, UP, based, 1.0, |x| beside::regmean(x, &grams, &[2.0, 1.0], 0.8, 8));
+        assert!(farthest(&values(&merged[UP]), &want) < 1e-6);
+        // One row's weights for a projection make no sense.
+        let path = world.path("weights0.safetensors");
+        let entry = [("format", "growmerge coefficients 1".to_owned())];
+        save(&path, &entry, &[Saved::f32s(UP, &[6], &[1.0; 6]), Saved::f32s("*", &[1], &[1.0])]).unwrap();
+        let told = crate::support::refusal(&text);
+        assert!(told.contains("solved for all rows with one weight"), "{told}");
+    }
+}
+
 /// What regmean promises: on all models' inputs no other matrix is nearer to what the models' own give.
 #[test]
 fn regmean_is_the_least_squares_solution() {

@@ -32,7 +32,7 @@ pub(super) fn csv(results: &Results) -> String {
                         "{},{},{},{},{},{},{}",
                         cell.seed,
                         arm.name(),
-                        contender.name.replace(',', ""),
+                        contender.name,
                         contender.reads.name().replace(", ", "+"),
                         goal.name(),
                         outcome.point.to_string().replace(", ", "; "),

@@ -30,13 +30,6 @@ pub(super) struct Portion {
     pub sentences: Vec<String>,
 }
 
-impl Portion {
-    /// With the ends of lines.
-    pub(super) fn bytes(&self) -> usize {
-        bytes(&self.sentences)
-    }
-}
-
 /// The text of each language to fit and to choose on, also as files.
 #[derive(Clone, Debug)]
 pub(super) struct Portions {
@@ -66,12 +59,6 @@ impl Portions {
             portions.choose.insert(language, keep(out, "choose", language, choose)?);
         }
         Ok(portions)
-    }
-
-    /// Where the texts to fit on are, one file for each language.
-    pub(super) fn folder(&self) -> &Path {
-        let any = self.fit.values().next().and_then(|p| p.path.parent());
-        any.unwrap_or(Path::new(""))
     }
 }
 
@@ -132,13 +119,18 @@ mod tests {
             for sentence in fit.sentences.iter().chain(&choose.sentences) {
                 assert!(seen.insert(sentence), "{language}: {sentence} twice");
             }
-            assert!(fit.bytes() <= 84_000 && fit.bytes() + choose.bytes() <= 100_000, "{language}");
-            let share = choose.bytes() as f64 / (fit.bytes() + choose.bytes()) as f64;
+            assert!(
+                bytes(&fit.sentences) <= 84_000
+                    && bytes(&fit.sentences) + bytes(&choose.sentences) <= 100_000,
+                "{language}"
+            );
+            let share =
+                bytes(&choose.sentences) as f64 / (bytes(&fit.sentences) + bytes(&choose.sentences)) as f64;
             assert!((0.08..0.2).contains(&share), "{language}: {share}");
             let written = std::fs::read_to_string(&fit.path).unwrap();
-            assert_eq!(written.len(), fit.bytes());
+            assert_eq!(written.len(), bytes(&fit.sentences));
         }
-        assert_eq!(portions.folder(), out.path().join("fit"));
+        assert_eq!(portions.fit["fo"].path, out.path().join("fit/fo.txt"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, at| rounds(bench, at, 1),
     },
     Contender {
-        name: "branches, three rounds",
+        name: "branches in three rounds",
         about: "three rounds of a third of the steps each, their lambda that of the last",
         kind: Kind::Trained,
         reads: Reads::Train,

@@ -92,7 +92,7 @@ fn measure(
     let model = ModelSource::open(&model.to_string_lossy(), &PlanOptions::default())?;
     let model = model.load(bench.shared.threads, &Quiet)?;
     let text = Text::read(language.code(), text, &Reading { split: Split::Line, field: "text".into() })?;
-    let sampling = Sampling { tokens: usize::MAX, context: bench.study.sequence, seed: bench.seed };
+    let sampling = Sampling { tokens: 1 << 40, context: bench.study.sequence, seed: bench.seed };
     let (model, text, start) = (&model, &text, &Start::Auto);
     let threads = bench.shared.threads;
     let task = Task { model, text, tokenizer: None, start, sampling, threads, progress: &Quiet };

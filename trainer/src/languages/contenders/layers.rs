@@ -6,7 +6,7 @@ use crate::languages::bench::{Bench, Made};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
 
-const VALUES: &[f64] = &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0];
+pub(super) const VALUES: &[f64] = &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0];
 
 const fn axis(name: &'static str) -> Axis {
     Axis::new(name, VALUES, 4)
@@ -33,7 +33,7 @@ pub(super) static ALL: &[Contender] = &[
         },
     ),
     structure(
-        "embedding, attention and MLP",
+        "embedding + attention + MLP",
         "one factor for each",
         &[axis("embedding"), axis("attention"), axis("mlp")],
         |bench, at| {
@@ -52,9 +52,7 @@ pub(super) static ALL: &[Contender] = &[
         "ends of the depth from the experts, the middle averaged",
         &[axis("embedding"), axis("ends"), axis("middle")],
         |bench, at| {
-            let [ends, middle] = ["ends", "middle"].map(|name| share(bench, at, name));
-            let layers =
-                profile(bench.study.model.layers, |t| if t == 0.0 || t == 1.0 { ends } else { middle });
+            let layers = swapped(bench, at);
             Ok(sum(bench, format!("[{}, {{value: {layers}}}]", rule(bench, at, "embed"))))
         },
     ),
@@ -82,6 +80,13 @@ fn share(bench: &Bench<'_>, at: &Point, name: &str) -> f64 {
 /// The rule of the embedding's rows.
 fn rule(bench: &Bench<'_>, at: &Point, filter: &str) -> String {
     format!("{{filter: {filter}, value: {}}}", share(bench, at, "embedding"))
+}
+
+/// One weight for the first and the last layer, and one for those between, as Layer Swapping has them (Bandarkar et al. 2024,
+/// arXiv 2410.01335).
+pub(super) fn swapped(bench: &Bench<'_>, at: &Point) -> String {
+    let [ends, middle] = ["ends", "middle"].map(|name| share(bench, at, name));
+    profile(bench.study.model.layers, |t| if t == 0.0 || t == 1.0 { ends } else { middle })
 }
 
 /// A weight for each layer.

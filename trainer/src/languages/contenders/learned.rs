@@ -29,7 +29,7 @@ const FILE: &str = "coefficients.safetensors";
 /// All of them.
 pub(super) static ALL: &[Contender] = &[
     Contender {
-        name: "learned, layers",
+        name: "learned layers",
         about: "a coefficient for each layer's attention, MLP and norms, from the mean",
         kind: Kind::Learned,
         reads: Reads::Fit,
@@ -38,7 +38,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, mean(bench)),
     },
     Contender {
-        name: "learned, rows",
+        name: "learned rows",
         about: "a coefficient for each row, from token rows",
         kind: Kind::Learned,
         reads: Reads::FitAndCounts,
@@ -47,7 +47,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::Row, Differences::Whole, token_rows(bench)?),
     },
     Contender {
-        name: "learned, rows and columns",
+        name: "learned rows and columns",
         about: "a coefficient for each row and each column, from token rows",
         kind: Kind::Learned,
         reads: Reads::FitAndCounts,
@@ -56,7 +56,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, token_rows(bench)?),
     },
     Contender {
-        name: "learned, rows and columns, from the mean",
+        name: "learned rows and columns from the mean",
         about: "the same without counts",
         kind: Kind::Learned,
         reads: Reads::Fit,
@@ -65,7 +65,7 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, mean(bench)),
     },
     Contender {
-        name: "learned, rows and columns, trimmed",
+        name: "learned rows and columns of trimmed differences",
         about: "the same of the larger half of each difference",
         kind: Kind::Learned,
         reads: Reads::Fit,
@@ -136,18 +136,23 @@ fn entry(bench: &Bench<'_>, differences: Differences, model: usize) -> String {
 
 /// Learns from a recipe on; the text that chooses settings for others decides here when learning ends.
 fn learned(bench: &Bench<'_>, groups: Groups, differences: Differences, begin: Begin) -> Result<Made, Error> {
+    let name = match groups {
+        Groups::Model | Groups::Layer | Groups::Tensor => "learned few",
+        Groups::Row => "learned rows",
+        Groups::RowColumn => "learned rows and columns",
+    };
     let Begin { weights, mut artefacts } = begin;
     let start = recipe(bench, differences, &|i| weights.get(i).cloned().unwrap_or_default());
     let steps = bench.shared.effort.learned_steps;
     // Looks cost as much as steps: a few are enough to keep the best.
-    let settings = Settings { steps, every: (steps / 4).max(1), seed: bench.seed, ..Settings::of(groups) };
+    let settings = Settings { steps, every: (steps / 2).max(1), seed: bench.seed, ..Settings::of(groups) };
     let portions = &bench.shared.portions;
     let texts: Vec<String> =
         portions.fit.values().chain(portions.choose.values()).map(|p| bench.digest(&p.path)).collect();
     let identity = json!({
         "learned": bench.identity(&start), "settings": settings, "texts": texts, "english": ENGLISH_SHARE,
     });
-    let artefact = bench.artefact(&bench.name("learned"), &identity, |out| {
+    let artefact = bench.artefact(&bench.name(name), &identity, |out| {
         crate::files::folder(out)?;
         let plan = bench.plan(&start)?;
         let goal = goal(bench)?;

@@ -6,6 +6,7 @@ use growmerge::eval::{Start, Tokenizer};
 use growmerge::problem::Error;
 use serde_json::json;
 
+use super::layers::{VALUES, swapped};
 use crate::languages::bench::{Artefact, Bench, Made};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
@@ -21,12 +22,14 @@ const BODY: Axis = Axis::new("body", &[0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2
 const SMOOTHING: Axis = Axis::new("smoothing", &[1e-7, 1e-6, 1e-5, 3e-5, 1e-4, 3e-4], 2);
 const ATTENTION: Axis = Axis::new("attention", BODY.values, 2);
 const MLP: Axis = Axis::new("mlp", BODY.values, 2);
+const ENDS: Axis = Axis::new("ends", VALUES, 3);
+const MIDDLE: Axis = Axis::new("middle", VALUES, 2);
 const DENSITY: Axis = Axis::new("density", &[0.2, 0.35, 0.5, 0.7, 0.9], 3);
 
 /// Without any text.
 pub(super) static SIZES: &[Contender] = &[
     Contender {
-        name: "row norms, embedding",
+        name: "row norms of the embedding",
         about: "embedding rows by how much each model changed them, the mean of the rest",
         kind: Kind::Structure,
         reads: Reads::Nothing,
@@ -40,7 +43,7 @@ pub(super) static SIZES: &[Contender] = &[
         },
     },
     Contender {
-        name: "row norms, everything",
+        name: "row norms of everything",
         about: "rows of all matrices by how much each model changed them",
         kind: Kind::Structure,
         reads: Reads::Nothing,
@@ -68,7 +71,7 @@ pub(super) static COUNTS: &[Contender] = &[
         },
     },
     Contender {
-        name: "token rows, attention and MLP",
+        name: "token rows + attention + MLP",
         about: "the same with a factor for attention and one for the MLP",
         kind: Kind::Counts,
         reads: Reads::Counts,
@@ -82,19 +85,19 @@ pub(super) static COUNTS: &[Contender] = &[
         },
     },
     Contender {
-        name: "token rows, row norms",
+        name: "token rows + row norms",
         about: "embedding rows by counts, rows of all else by how much each model changed them",
         kind: Kind::Counts,
         reads: Reads::Counts,
         axes: &[POWER, ROWS, BODY, SMOOTHING],
-        after: &["row norms, everything"],
+        after: &["row norms of everything"],
         make: |bench, at| {
-            let power = bench.chosen("row norms, everything");
+            let power = bench.chosen("row norms of everything");
             with_counts(bench, sum(bench), at, &|_, at| by_norm(&power, at.get("body")))
         },
     },
     Contender {
-        name: "token rows, ties",
+        name: "token rows + ties",
         about: "the same weights on the largest elements, by elected sign",
         kind: Kind::Counts,
         reads: Reads::Counts,
@@ -105,6 +108,24 @@ pub(super) static COUNTS: &[Contender] = &[
                 bench.merge_from_base("ties").with("normalize", false).with("density", at.get("density"));
             with_counts(bench, words, at, &|bench, at| share(bench, at, "body").to_string())
         },
+    },
+    Contender {
+        name: "token rows + layer swapping",
+        about: "embedding rows by counts, one factor for the first and last layer and one for those between",
+        kind: Kind::Counts,
+        reads: Reads::Counts,
+        axes: &[POWER, ROWS, ENDS, MIDDLE],
+        after: &[],
+        make: |bench, at| with_counts(bench, sum(bench), at, &swapped),
+    },
+    Contender {
+        name: "token rows + multislerp",
+        about: "embedding rows by counts, the mean direction of differences for the rest",
+        kind: Kind::Counts,
+        reads: Reads::Counts,
+        axes: &[POWER, ROWS, BODY],
+        after: &[],
+        make: with_directions,
     },
 ];
 
@@ -131,6 +152,26 @@ fn with_counts(
     let languages: Vec<Language> = Language::all().collect();
     let words = words.each("weight", |i| languages.get(i).map_or(String::new(), |l| weight(*l)));
     Ok(Made { recipe: words.text(), artefacts: vec![counts] })
+}
+
+/// Embedding rows by counts; all else from a stage that merges by direction.
+fn with_directions(bench: &Bench<'_>, at: &Point) -> Result<Made, Error> {
+    let (weight, counts) = weight_by_counts(bench, at, "0")?;
+    let base = quoted(&bench.base);
+    let (mut models, mut rows) = (String::new(), String::new());
+    for (language, expert) in Language::all().zip(&bench.experts) {
+        let expert = quoted(expert);
+        models += &format!("  - model: {expert}\n");
+        rows += &format!("  - {{model: {expert}, parameters: {{weight: {}}}}}\n", weight(language));
+    }
+    let share = share(bench, at, "body");
+    let recipe = format!(
+        "name: directions\nmerge_method: multislerp\nbase_model: {base}\nmodels:\n{models}parameters: {{weight: {share}, \
+         normalize_weights: false}}\ndtype: float32\n---\nmerge_method: task_arithmetic\nbase_model: {base}\nmodels:\n{rows}  \
+         - {{model: directions, parameters: {{weight: [{{filter: embed, value: 0}}, {{value: 1}}]}}}}\n\
+         parameters: {{normalize: false}}\ndtype: float32\n"
+    );
+    Ok(Made { recipe, artefacts: vec![counts] })
 }
 
 /// The weight of a language's model: of embedding rows by counts, else `rest`; and the counts.
