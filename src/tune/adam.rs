@@ -73,7 +73,7 @@ mod tests {
     fn rates_rise_and_fall() {
         assert_eq!(schedule(0, 400), 0.125);
         assert!(schedule(7, 400) > 0.99 && schedule(399, 400) < 1e-4);
-        assert!(schedule(200, 400) - 0.5 < 1e-9);
+        assert!((schedule(200, 400) - 0.5).abs() < 1e-9);
         assert_eq!(schedule(0, 1), 1.0);
     }
 }

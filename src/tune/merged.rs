@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::space::Space;
+use super::space::{Space, TensorSpace};
 use crate::checkpoint::DType;
 use crate::decoder::{Gradients, Layout, Tensor, Tensors};
 use crate::device::cpu::Cpu;
@@ -14,6 +14,9 @@ use crate::problem::{Error, ExecError};
 
 /// Elements of whole rows that one thread deals with at a time.
 const PIECE: usize = 1 << 16;
+
+/// Pieces whose gradients are in memory before they are added, in order.
+const WAVE: usize = 64;
 
 /// A merged model in f32.
 #[derive(Debug)]
@@ -180,28 +183,26 @@ impl<'a> Sources<'a> {
             })?;
             Ok(pulled)
         };
-        let pulled = self.pieces.par_iter().map_init(Desk::default, pull);
-        let pulled = pulled.collect::<Result<Vec<Pulled>, Error>>()?;
-        Ok(self.gathered(&pulled))
-    }
-
-    /// Adds what pieces say in their order, tensor by tensor.
-    fn gathered(&self, pulled: &[Pulled]) -> Vec<f64> {
-        let mut gradient = vec![0.0; self.space.len()];
-        for (at, tensor) in self.space.tensors.iter().enumerate() {
-            for (model, part) in tensor.parts.iter().enumerate() {
-                let (mut rows, mut columns) = (vec![0.0; tensor.rows], Vec::new());
-                let of_tensor = self.pieces.iter().zip(pulled).filter(|(piece, _)| piece.tensor == at);
-                for (piece, pulled) in of_tensor {
-                    let (d_rows, d_columns) = &pulled[model];
-                    rows[piece.rows.clone()].copy_from_slice(d_rows);
-                    columns.resize(d_columns.len(), 0.0);
+        let empty = |(tensor, factors): (&TensorSpace, &Vec<(Vec<f64>, Vec<f64>)>)| -> Pulled {
+            factors.iter().map(|(_, columns)| (vec![0.0; tensor.rows], vec![0.0; columns.len()])).collect()
+        };
+        let mut sums: Vec<Pulled> = self.space.tensors.iter().zip(&factors).map(empty).collect();
+        for wave in self.pieces.chunks(WAVE) {
+            let pulled = wave.par_iter().map_init(Desk::default, pull);
+            for (piece, pulled) in wave.iter().zip(pulled.collect::<Result<Vec<Pulled>, Error>>()?) {
+                for ((rows, columns), (d_rows, d_columns)) in sums[piece.tensor].iter_mut().zip(pulled) {
+                    rows[piece.rows.clone()].copy_from_slice(&d_rows);
                     columns.iter_mut().zip(d_columns).for_each(|(sum, d)| *sum += d);
                 }
-                part.pull(tensor, &rows, &columns, &mut gradient);
             }
         }
-        gradient
+        let mut gradient = vec![0.0; self.space.len()];
+        for (tensor, sums) in self.space.tensors.iter().zip(&sums) {
+            for (part, (rows, columns)) in tensor.parts.iter().zip(sums) {
+                part.pull(tensor, rows, columns, &mut gradient);
+            }
+        }
+        Ok(gradient)
     }
 
     /// Whether all files still are what they were.

@@ -44,7 +44,8 @@ fn files_that_are_not_what_they_should_be() {
     };
     let both = all(&shapes());
     let mean = |text: &str| [("mean", text.to_owned())];
-    let cases: Vec<(&str, Box<dyn Fn()>)> = vec![
+    type Case<'a> = (&'a str, Box<dyn Fn() + 'a>);
+    let cases: Vec<Case<'_>> = vec![
         ("no such file", Box::new(|| std::fs::remove_file(&first).unwrap())),
         ("is a folder, not a file", Box::new(|| std::fs::create_dir(&first).unwrap())),
         (

@@ -128,7 +128,7 @@ impl<'a> Bench<'a> {
 
     /// The same of their differences from the English model.
     pub(super) fn merge_from_base(&self, method: &'static str) -> Words {
-        self.merge(method).from_base(&self.base)
+        self.merge(method).on_base(&self.base)
     }
 
     /// What an earlier contender was best with; its start where it was not tried.

@@ -25,7 +25,7 @@ impl Words {
 
     /// Of differences from a model.
     #[must_use]
-    pub(super) fn from_base(mut self, base: &Path) -> Self {
+    pub(super) fn on_base(mut self, base: &Path) -> Self {
         self.base = Some(base.to_owned());
         self
     }

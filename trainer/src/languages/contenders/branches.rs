@@ -53,7 +53,7 @@ fn rounds(bench: &Bench<'_>, at: &Point, rounds: u64) -> Result<Made, Error> {
         let trained: Vec<Artefact> = each.collect::<Result<_, _>>()?;
         let lambda = if round == rounds { at.get("lambda") } else { LAMBDA.values[LAMBDA.start] };
         let models = trained.iter().map(|a| a.folder.clone());
-        let next = Words::new("task_arithmetic", models).from_base(&merged.folder);
+        let next = Words::new("task_arithmetic", models).on_base(&merged.folder);
         words = next.with("weight", 1.0).with("normalize", true).with("lambda", lambda);
         artefacts.push(merged);
         artefacts.extend(trained);

@@ -96,8 +96,9 @@ fn measure(
     let (model, text, start) = (&model, &text, &Start::Auto);
     let threads = bench.shared.threads;
     let task = Task { model, text, tokenizer: None, start, sampling, threads, progress: &Quiet };
-    Ok(match what {
+    match what {
         Measure::Fisher => Fisher::measure(&task)?.save(out)?,
         Measure::Grams => Grams::measure(&task)?.save(out)?,
-    })
+    }
+    Ok(())
 }

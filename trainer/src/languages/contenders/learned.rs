@@ -144,8 +144,8 @@ fn learned(bench: &Bench<'_>, groups: Groups, differences: Differences, begin: B
     let Begin { weights, mut artefacts } = begin;
     let start = recipe(bench, differences, &|i| weights.get(i).cloned().unwrap_or_default());
     let steps = bench.shared.effort.learned_steps;
-    // Looks cost as much as steps: a few are enough to keep the best.
-    let settings = Settings { steps, every: (steps / 2).max(1), seed: bench.seed, ..Settings::of(groups) };
+    // Looks cost as much as steps: the first and the last are enough.
+    let settings = Settings { steps, every: steps, seed: bench.seed, ..Settings::of(groups) };
     let portions = &bench.shared.portions;
     let texts: Vec<String> =
         portions.fit.values().chain(portions.choose.values()).map(|p| bench.digest(&p.path)).collect();
