@@ -1,16 +1,19 @@
+mod goal;
+mod searching;
+mod show;
+
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use growmerge::decoder::Config;
-use growmerge::eval::{Home, ModelSource, Start, Text, Tokenizer};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use growmerge::recipe::Reading;
-use growmerge::report;
-use growmerge::tune::{self, Evaluation, Goal, Groups, Running, Settings, Tuned, Wanted, Watch};
+use growmerge::report::{self, Part};
+use growmerge::tune::{self, Groups, Measure, Running, Settings, Tuned};
 use serde_json::json;
 
+use self::goal::Read;
+use self::show::Show;
 use super::merge::cancel_on_signal;
 use super::{Outcome, elsewhere, plan, table::show, texts};
 
@@ -33,17 +36,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "LANG=FILE", value_parser = texts::named)]
     held_out: Vec<(String, PathBuf)>,
     /// How often a language counts in the objective, as en=0.3 [default: 1]; again for each language
-    #[arg(long, value_name = "LANG=NUMBER", value_parser = share)]
+    #[arg(long, value_name = "LANG=NUMBER", value_parser = goal::share)]
     share: Vec<(String, f64)>,
-    /// Which elements of a model share a coefficient
-    #[arg(long, value_enum, default_value = "row-column")]
-    groups: GroupsChoice,
+    /// Which elements of a model share a coefficient [default: row-column; of a search model]
+    #[arg(long, value_enum)]
+    groups: Option<GroupsChoice>,
     /// Steps at most
     #[arg(long, value_name = "N", default_value_t = 320, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps: u64,
-    /// Tokens of each language in a step, rounded up to whole documents
-    #[arg(long, value_name = "N", default_value_t = 80, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    tokens: u32,
+    /// Tokens of each language in a step, rounded up to whole documents [default: 80]; of a search those that every point
+    /// is tried on [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    tokens: Option<u32>,
     /// Highest learning rate [default: what suits the groups]
     #[arg(long, value_name = "RATE")]
     rate: Option<f64>,
@@ -62,6 +66,8 @@ pub(super) struct Args {
     /// Go on with a run that was interrupted
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    search: searching::Options,
     /// Write what was learned as one HTML page, with pictures
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -106,16 +112,6 @@ impl From<GroupsChoice> for Groups {
     }
 }
 
-/// `en=0.3`.
-fn share(text: &str) -> Result<(String, f64), String> {
-    let (language, number) =
-        text.split_once('=').ok_or("write it as LANGUAGE=NUMBER, for instance en=0.3")?;
-    match number.parse() {
-        Ok(number) if f64::is_finite(number) && number > 0.0 => Ok((language.to_owned(), number)),
-        _ => Err(format!("`{number}` is no number above zero")),
-    }
-}
-
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let reading = Reading::from_file(&args.recipe)?;
     let mut library = args.elsewhere.library_of(&args.recipe, [&reading])?;
@@ -124,52 +120,80 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !args.silent() && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
-    let settings = args.settings()?;
+    args.check(&plan)?;
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
-    let goal = args.goal(&plan)?;
+    let read = args.read(&plan)?;
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
-    let shown = Show {
-        silent: args.silent(),
-        names: goal.languages.iter().map(|l| l.name.clone()).collect(),
-        last: Mutex::new(Instant::now()),
-    };
+    let count = if args.search.wanted() { "point" } else { "step" };
+    let shown = Show::new(args.silent(), count, read.names());
     let running = Running { threads, cancel: &cancel, watch: &shown, state: Some(&files.state) };
     let started = Instant::now();
-    let tuned = tune::tune(&plan, &goal, &settings, &running);
-    if matches!(tuned, Err(Error::Exec(ExecError::Interrupted))) && files.state.is_file() {
-        eprintln!("the same command with --resume goes on from here");
-    }
-    let tuned = tuned?;
+    let done = match args.search.wanted() {
+        true => searching::search(args, &plan, read, &running)?,
+        false => learn(args, &plan, read, &running)?,
+    };
+    let Done { tuned, page, .. } = &done;
     let recipe = tuned.recipe(&plan, &files.coefficients.display().to_string()).map_err(Error::from)?;
     tuned.write(&plan, &files.coefficients).map_err(Error::from)?;
     super::measuring::write(&args.output, &recipe)?;
     if let Some(path) = &args.html {
-        let page = report::page("Learned coefficients", &tune::parts(&plan, &goal, &tuned));
-        super::measuring::write(path, &page)?;
+        super::measuring::write(path, &report::page("Learned coefficients", page))?;
     }
-    super::printed(say(args, &goal, &tuned, started.elapsed()), Outcome::Done)
+    super::printed(say(args, &done, started.elapsed()), Outcome::Done)
 }
 
-fn say(args: &Args, goal: &Goal, tuned: &Tuned, took: Duration) -> anyhow::Result<()> {
+/// What was learned, and how it is told.
+struct Done {
+    tuned: Tuned,
+    measures: Vec<Measure>,
+    page: Vec<Part>,
+    /// That a search tried.
+    points: Option<usize>,
+}
+
+fn learn(args: &Args, plan: &Plan, read: Read, running: &Running<'_>) -> Result<Done, Error> {
+    // Without pairs there is no reading without texts.
+    let Some(goal) = read.goal else {
+        return Err(Problem::error("", "there is no text to learn from").into());
+    };
+    let tuned = tune::tune(plan, &goal, &args.settings()?, running);
+    let left = running.state.is_some_and(Path::is_file);
+    if left && matches!(tuned, Err(Error::Exec(ExecError::Interrupted))) {
+        eprintln!("the same command with --resume goes on from here");
+    }
+    let tuned = tuned?;
+    Ok(Done { page: tune::parts(plan, &goal, &tuned), measures: goal.measures(), points: None, tuned })
+}
+
+fn say(args: &Args, done: &Done, took: Duration) -> anyhow::Result<()> {
+    let Done { tuned, measures, points, .. } = done;
     if args.json {
-        let languages: Vec<&str> = goal.languages.iter().map(|l| l.name.as_str()).collect();
+        let languages: Vec<&str> = measures.iter().map(|m| m.name.as_str()).collect();
         let best = tuned.gain().map(|(best, _)| best);
-        return super::print_json(&json!({
+        let mut said = json!({
             "recipe": args.output, "coefficients": tuned.space.len(), "languages": languages,
             "best": best, "looks": tuned.looks, "seconds": took.as_secs_f64(),
-        }));
+        });
+        if let Some(points) = points {
+            said["points"] = json!(points);
+        }
+        return super::print_json(&said);
     }
     if args.quiet {
         return Ok(());
     }
-    let table = show(&tune::losses(goal, tuned));
+    let of = match points {
+        Some(points) => format!("the best of {points} points"),
+        None => format!("the best after {} steps", tuned.step),
+    };
     super::print(&format!(
-        "bits per byte of held-out documents\n\n{table}\n{}: {} coefficients, the best after {} steps, {:.0} s\n",
+        "{} of what was held out\n\n{}\n{}: {} coefficients, {of}, {:.0} s\n",
+        tune::unit(measures),
+        show(&tune::losses(measures, tuned)),
         args.output.display(),
         tuned.space.len(),
-        tuned.step,
         took.as_secs_f64()
     ))
 }
@@ -188,10 +212,7 @@ impl Files {
             let problem = Problem::error(name(), "must end in .yaml: it will be a recipe");
             return Err(problem.into());
         }
-        let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(Problem::error(name(), "there is no such folder to write to").into());
-        }
+        into_folder(&args.output)?;
         let files = Self {
             coefficients: args.output.with_extension("safetensors"),
             state: args.output.with_extension("tune-state"),
@@ -205,115 +226,38 @@ impl Files {
     }
 }
 
+/// Refuses a file in a folder that is not there.
+fn into_folder(file: &Path) -> Result<(), Problems> {
+    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Problem::error(file.display().to_string(), "there is no such folder to write to").into())
+}
+
 impl Args {
+    /// Refuses what no file needs to be read for.
+    fn check(&self, plan: &Plan) -> Result<(), Error> {
+        self.search.check()?;
+        match self.search.wanted() {
+            true => Ok(self.search_settings().check(plan)?),
+            false => self.settings().map(drop),
+        }
+    }
+
     fn silent(&self) -> bool {
         self.quiet || self.json
     }
 
     fn settings(&self) -> Result<Settings, Error> {
-        let settings = Settings::of(self.groups.into());
+        let settings = Settings::of(self.groups.map_or(Groups::RowColumn, Groups::from));
         let rate = self.rate.unwrap_or(settings.rate);
         if !(rate.is_finite() && rate > 0.0) {
             return Err(Problem::error("--rate", format!("{rate} is no number above zero")).into());
         }
         let (every, patience) = (self.every, self.patience);
-        let (steps, tokens, seed) = (self.steps, self.tokens as usize, self.numbers.plan_options().seed);
+        let tokens = self.tokens.map_or(settings.tokens, |n| n as usize);
+        let (steps, seed) = (self.steps, self.numbers.plan_options().seed);
         Ok(Settings { steps, tokens, rate, every, patience, seed, ..settings })
-    }
-
-    /// The objective: every language that there is text of.
-    fn goal(&self, plan: &Plan) -> Result<Goal, Error> {
-        let mut problems = Problems::new();
-        let mut keep = |found: Problems| problems.extend(found);
-        let texts = self.texts.read(None).map_err(&mut keep).unwrap_or_default();
-        let mut held_out = self.texts.read_all(&self.held_out, None).map_err(&mut keep).unwrap_or_default();
-        let known = || texts.iter().map(|t| t.language.as_str());
-        let shares = self.share.iter().map(|(language, _)| ("--share", language));
-        let named = shares.chain(self.held_out.iter().map(|(language, _)| ("--held-out", language)));
-        for (option, language) in named.filter(|_| !texts.is_empty()) {
-            if known().all(|k| k != language) {
-                let problem = Problem::error(option, format!("there is no text of `{language}`"));
-                let hint = format!("there are texts of {}", known().collect::<Vec<_>>().join(", "));
-                let problem = problem.did_you_mean(language, known());
-                problems.push(if problem.hint.is_none() { problem.hint(hint) } else { problem });
-            }
-        }
-        let share = |language: &str| self.share.iter().rev().find(|s| s.0 == language).map_or(1.0, |s| s.1);
-        let mut wanted: Vec<Wanted> = Vec::new();
-        for text in texts {
-            let weight = share(&text.language);
-            let of_language = |held_out: &Text| held_out.language == text.language;
-            let held_out = held_out.iter().position(of_language).map(|at| held_out.swap_remove(at));
-            wanted.push(Wanted { text, held_out, weight });
-        }
-        let source = model(plan)?;
-        let config = Config::read(&source.config, &source.name).map_err(&mut |found| problems.extend(found));
-        let start = match self.bos.as_str() {
-            "auto" => Start::Auto,
-            "none" => Start::Nothing,
-            token => Start::Token(token.to_owned()),
-        };
-        let tokenizer = Tokenizer::of(&source.tokenizer, &start).map_err(&mut |found| problems.extend(found));
-        let (Ok(config), Ok(tokenizer)) = (config, tokenizer) else { return Err(problems.into()) };
-        let limit = config.max_positions.max(2);
-        let context = self.context.map_or(512, |c| c as usize).min(limit);
-        let goal = Goal::new(wanted, &tokenizer, config.vocab, context);
-        let goal = goal.map_err(|found| problems.extend(found));
-        match goal {
-            Ok(goal) if !problems.has_errors() => Ok(goal),
-            _ => Err(problems.into()),
-        }
-    }
-}
-
-/// What the plan will make, before it is made.
-struct Model {
-    name: String,
-    config: serde_json::Value,
-    tokenizer: Home,
-}
-
-fn model(plan: &Plan) -> Result<Model, Error> {
-    let name = plan.recipe.0.clone();
-    let Some(config) = plan.config.clone() else {
-        let what = "there is no config.json, so nothing says how the model computes";
-        return Err(Problem::error(name, what).into());
-    };
-    Ok(Model { tokenizer: ModelSource::tokenizer_of(&name, plan), name, config })
-}
-
-/// On a pipe, a line is printed this often.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// A line for each look, and on the way now and then.
-struct Show {
-    silent: bool,
-    names: Vec<String>,
-    last: Mutex<Instant>,
-}
-
-impl Show {
-    fn line(&self, bits: &[f64]) -> String {
-        let each = self.names.iter().zip(bits).map(|(name, bits)| format!("{name} {bits:.3}"));
-        each.collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl Watch for Show {
-    fn step(&self, step: u64, bits: &[f64]) {
-        let Ok(mut last) = self.last.lock() else { return };
-        if !self.silent && last.elapsed() >= LINE_EVERY {
-            *last = Instant::now();
-            eprintln!("step {step}: {}", self.line(bits));
-        }
-    }
-
-    fn looked(&self, look: &Evaluation) {
-        if !self.silent {
-            eprintln!("after step {}, held out: {:.4} ({})", look.step, look.value, self.line(&look.bits));
-        }
-        if let Ok(mut last) = self.last.lock() {
-            *last = Instant::now();
-        }
     }
 }

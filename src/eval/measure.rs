@@ -102,6 +102,12 @@ impl Prepared {
         Self { texts, windows: list, units }
     }
 
+    /// Only some windows of texts, each by text and window.
+    pub fn of_windows(texts: Vec<Tokens>, windows: impl IntoIterator<Item = (usize, Window)>) -> Self {
+        let windows = windows.into_iter().map(|(text, window)| (text, window, text)).collect();
+        Self { units: texts.len(), texts, windows }
+    }
+
     /// Tokens that will be scored.
     pub fn scored(&self) -> usize {
         self.windows.iter().map(|(_, w, _)| w.scored.len()).sum()

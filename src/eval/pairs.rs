@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::measure::Measured;
+use super::measure::{Measured, Prepared, Unit};
 use super::statistics::{Estimate, paired, ratio};
 use super::text::{each, json_lines};
+use super::tokenizer::Tokenizer;
 use crate::problem::{Problem, Problems};
 
 /// Pairs of one language.
@@ -42,6 +43,26 @@ impl Pairs {
             return Err(Problem::error(path.display().to_string(), "there are no pairs in the file").into());
         }
         Ok(Self { language: language.into(), sentences })
+    }
+
+    /// Sentences in tokens, each a unit, in windows of at most `context` tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer begins texts with nothing, or a sentence is longer than a window.
+    pub fn prepare(&self, tokenizer: &Tokenizer, vocab: usize, context: usize) -> Result<Prepared, Problems> {
+        if tokenizer.start().is_none() {
+            let what =
+                "pairs need a token to begin with: without one the first of each sentence is not scored";
+            return Err(Problem::error(&self.language, what).hint("choose one with --bos").into());
+        }
+        let tokens = tokenizer.encode(&self.sentences, vocab)?;
+        if let Some(i) = tokens.iter().position(|t| t.ids.len() > context) {
+            let found = tokens[i].ids.len();
+            let what =
+                format!("a sentence of pair {} has {found} tokens, a window only {context}", i / 2 + 1);
+            return Err(Problem::error(&self.language, what).hint("choose a larger --context").into());
+        }
+        Ok(Prepared::new(tokens, context, context, Unit::Document))
     }
 }
 

@@ -202,7 +202,7 @@ impl Evaluator<'_> {
     fn prepare(&self, tokenizer: &Tokenizer, vocab: usize) -> Result<Vec<Prepared>, Problems> {
         let mut problems = Problems::new();
         let texts = self.texts.iter().map(|text| prepare(text, self.rules, tokenizer, vocab));
-        let pairs = self.pairs.iter().map(|pairs| prepare_pairs(pairs, self.rules, tokenizer, vocab));
+        let pairs = self.pairs.iter().map(|pairs| pairs.prepare(tokenizer, vocab, self.rules.context));
         let mut prepared = Vec::new();
         for result in texts.chain(pairs) {
             match result {
@@ -254,25 +254,6 @@ fn prepare(text: &Text, rules: &Rules, tokenizer: &Tokenizer, vocab: usize) -> R
         .into());
     }
     Ok(prepared)
-}
-
-fn prepare_pairs(
-    pairs: &Pairs,
-    rules: &Rules,
-    tokenizer: &Tokenizer,
-    vocab: usize,
-) -> Result<Prepared, Problems> {
-    if tokenizer.start().is_none() {
-        let what = "pairs need a token to begin with: without one the first of each sentence is not scored";
-        return Err(Problem::error(&pairs.language, what).hint("choose one with --bos").into());
-    }
-    let tokens = tokenizer.encode(&pairs.sentences, vocab)?;
-    if let Some(i) = tokens.iter().position(|t| t.ids.len() > rules.context) {
-        let (found, context) = (tokens[i].ids.len(), rules.context);
-        let what = format!("a sentence of pair {} has {found} tokens, a window only {context}", i / 2 + 1);
-        return Err(Problem::error(&pairs.language, what).hint("choose a larger --context").into());
-    }
-    Ok(Prepared::new(tokens, rules.context, rules.context, Unit::Document))
 }
 
 #[cfg(test)]

@@ -5,10 +5,15 @@
 //! differences of the group, so one backward pass of the decoder serves every coefficient. Differences stay mapped; what
 //! is in memory is one merged model in f32, a gradient for each thread, and the coefficients.
 //!
+//! Where an objective has no gradient, as minimal pairs have none, [`search()`] tries points instead (CMA-ES), for a few
+//! coefficients.
+//!
 //! Learned coefficients of whole layers are those of AdaMerging (Yang et al. 2024, arXiv 2310.02575), here by the loss on
 //! labelled text; those of rows and columns are our own.
 
 mod adam;
+mod aims;
+mod front;
 mod given;
 mod groups;
 mod merged;
@@ -16,14 +21,18 @@ mod objective;
 mod order;
 mod picture;
 mod run;
+mod search;
 mod space;
 mod state;
 mod write;
 
+pub use aims::{Aims, Measure};
+pub use front::{csv, front};
 pub use groups::Groups;
 pub use objective::{Goal, Language, Wanted};
-pub use picture::{losses, parts};
+pub use picture::{losses, parts, search_parts, unit};
 pub use run::{Evaluation, Running, Tuned, Watch, tune};
+pub use search::{Found, MOST, Search, Tried, search};
 pub use space::{Part, Space, Spread};
 
 /// How coefficients are learned.

@@ -191,6 +191,24 @@ impl Language {
         Weighed { batch, scale: (self.weight * self.ratio / scored as f64) as f32 }
     }
 
+    /// About so many tokens of what coefficients are fitted to: windows by chance, which the seed decides.
+    pub(super) fn sample(&self, tokens: usize, seed: u64) -> Prepared {
+        let (mut chosen, mut scored) = (Vec::new(), 0);
+        for at in permutation(self.windows.len(), seed, 0) {
+            if scored >= tokens.max(1) {
+                break;
+            }
+            scored += self.windows[at].1.scored.len();
+            chosen.push(at);
+        }
+        chosen.sort_unstable();
+        let mut documents: Vec<usize> = chosen.iter().map(|at| self.windows[*at].0).collect();
+        documents.dedup();
+        let place = |document: usize| documents.partition_point(|d| *d < document);
+        let windows = chosen.iter().map(|at| (place(self.windows[*at].0), self.windows[*at].1.clone()));
+        Prepared::of_windows(documents.iter().map(|d| self.fit[*d].clone()).collect(), windows)
+    }
+
     /// Bits per byte, of nats over so many tokens.
     pub(super) fn bits(&self, nats: f64, tokens: usize) -> f64 {
         nats / tokens.max(1) as f64 * self.ratio
@@ -198,7 +216,7 @@ impl Language {
 }
 
 /// Every eighth block of 16 documents is held out; of a short text every eighth document, and at least the last.
-fn divided(documents: Vec<String>) -> (Vec<String>, Vec<String>) {
+pub(super) fn divided<T>(documents: Vec<T>) -> (Vec<T>, Vec<T>) {
     let block = if documents.len() < BLOCK * HELD_OUT { 1 } else { BLOCK };
     let (mut fit, mut held_out) = (Vec::new(), Vec::new());
     let last = documents.len().saturating_sub(1);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::aims::{Aims, Measure};
 use super::objective::Goal;
 use super::run::Tuned;
+use super::search::Found;
 use crate::arch::Family;
 use crate::plan::Plan;
 use crate::report::svg::{Heat, Line, heat, lines};
@@ -11,17 +13,47 @@ use crate::report::{Part, Table};
 
 /// Numbers and pictures of a run, for a page.
 pub fn parts(plan: &Plan, goal: &Goal, tuned: &Tuned) -> Vec<Part> {
+    let lead = format!(
+        "{} coefficients ({} of each model), learned on {} tokens; what is told is bits per byte of documents that were held \
+         out. The lowest objective was at step {}.",
+        tuned.space.len(),
+        tuned.space.groups.describe(),
+        goal.languages.iter().map(|l| l.tokens).sum::<usize>(),
+        tuned.step
+    );
+    page(plan, lead, &goal.measures(), "step", tuned)
+}
+
+/// The same of a search.
+pub fn search_parts(plan: &Plan, aims: &Aims, found: &Found) -> Vec<Part> {
+    let Found { tuned, tried } = found;
+    let measures = aims.measures();
+    let lead = format!(
+        "{} coefficients ({} of each model), searched for by trying {} points; what is told is of what was held out, {}, at \
+         the points that were the best so far. The lowest objective was at point {}.",
+        tuned.space.len(),
+        tuned.space.groups.describe(),
+        tried.len(),
+        unit(&measures),
+        tuned.step
+    );
+    page(plan, lead, &measures, "point", tuned)
+}
+
+/// What measures are in.
+pub fn unit(measures: &[Measure]) -> &'static str {
+    match (measures.iter().any(|m| !m.of_pairs), measures.iter().any(|m| m.of_pairs)) {
+        (true, true) => "bits per byte, and the part of pairs judged wrong",
+        (false, true) => "the part of pairs judged wrong",
+        (_, false) => "bits per byte",
+    }
+}
+
+fn page(plan: &Plan, lead: String, measures: &[Measure], axis: &str, tuned: &Tuned) -> Vec<Part> {
     let mut parts = vec![
-        Part::Text(format!(
-            "{} coefficients ({} of each model), learned on {} tokens; what is told is bits per byte of documents that were \
-             held out. The lowest objective was at step {}.",
-            tuned.space.len(),
-            tuned.space.groups.describe(),
-            goal.languages.iter().map(|l| l.tokens).sum::<usize>(),
-            tuned.step
-        )),
-        Part::Table(losses(goal, tuned)),
-        Part::Picture(curves(goal, tuned)),
+        Part::Text(lead),
+        Part::Table(losses(measures, tuned)),
+        Part::Picture(curves(measures, axis, tuned)),
     ];
     for (input, entry) in tuned.space.entries.iter().enumerate() {
         let means = means(plan, tuned, input);
@@ -35,35 +67,35 @@ pub fn parts(plan: &Plan, goal: &Goal, tuned: &Tuned) -> Vec<Part> {
 }
 
 /// Before and after, by language.
-pub fn losses(goal: &Goal, tuned: &Tuned) -> Table {
-    let columns = ["language", ">share", ">bytes", ">recipe", ">tuned", ">change"];
+pub fn losses(measures: &[Measure], tuned: &Tuned) -> Table {
+    let pairs = measures.iter().any(|m| m.of_pairs);
+    let amount = if pairs { ">bytes or pairs" } else { ">bytes" };
+    let columns = ["language", ">share", amount, ">recipe", ">tuned", ">change"];
     let mut table = Table::new(&columns, Vec::new());
     let Some((best, first)) = tuned.gain() else { return table };
-    let row = |name: &str, share: f64, bytes: usize, before: f64, after: f64| {
+    let row = |name: &str, share: String, amount: String, before: f64, after: f64| {
         let number = |x: f64| format!("{x:.4}");
-        vec![
-            name.to_owned(),
-            format!("{share:.3}"),
-            bytes.to_string(),
-            number(before),
-            number(after),
-            format!("{:+.4}", after - before),
-        ]
+        vec![name.to_owned(), share, amount, number(before), number(after), format!("{:+.4}", after - before)]
     };
-    let languages = goal.languages.iter().zip(first.bits.iter().zip(&best.bits));
-    table.rows = languages.map(|(l, (a, b))| row(&l.name, l.weight, l.bytes, *a, *b)).collect();
-    let bytes = goal.languages.iter().map(|l| l.bytes).sum();
-    table.rows.push(row("objective", 1.0, bytes, first.value, best.value));
+    let languages = measures.iter().zip(first.bits.iter().zip(&best.bits));
+    table.rows = languages
+        .map(|(m, (a, b))| row(&m.name, format!("{:.3}", m.weight), m.amount.to_string(), *a, *b))
+        .collect();
+    let (share, amount) = match pairs {
+        true => (String::new(), String::new()),
+        false => ("1.000".to_owned(), measures.iter().map(|m| m.amount).sum::<usize>().to_string()),
+    };
+    table.rows.push(row("objective", share, amount, first.value, best.value));
     table
 }
 
-fn curves(goal: &Goal, tuned: &Tuned) -> String {
-    let line = |(i, language): (usize, &super::Language)| Line {
-        name: language.name.clone(),
+fn curves(measures: &[Measure], axis: &str, tuned: &Tuned) -> String {
+    let line = |(i, measure): (usize, &Measure)| Line {
+        name: measure.name.clone(),
         points: tuned.looks.iter().map(|look| (look.step as f64, look.bits[i], None)).collect(),
     };
-    let all: Vec<Line> = goal.languages.iter().enumerate().map(line).collect();
-    lines(&all, "step", "bits per byte, held out")
+    let all: Vec<Line> = measures.iter().enumerate().map(line).collect();
+    lines(&all, axis, &format!("{}, held out", unit(measures)))
 }
 
 /// Of each tensor the mean coefficient that a model has in it.

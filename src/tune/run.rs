@@ -31,7 +31,7 @@ pub struct Running<'a> {
 
 /// Is told how learning goes.
 pub trait Watch: Sync {
-    /// A step was taken; bits per byte of each language in it, before the step.
+    /// A step was taken, or a point of a search tried; what each language was worth in it, before the step.
     fn step(&self, step: u64, bits: &[f64]);
     /// What is held out was looked at.
     fn looked(&self, evaluation: &Evaluation);
@@ -40,9 +40,9 @@ pub trait Watch: Sync {
 /// A look at what is held out.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Evaluation {
-    /// Steps taken before.
+    /// Steps taken, or points tried, before.
     pub step: u64,
-    /// Bits per byte of each language, in the order of the goal.
+    /// Bits per byte of each language, in the order of the goal; of pairs the part that is judged wrong.
     pub bits: Vec<f64>,
     /// The objective.
     pub value: f64,
@@ -62,7 +62,7 @@ pub struct Tuned {
 }
 
 /// Evaluation takes little time beside learning, and is told of when it is done.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl Observer for Quiet {
     fn advance(&self, _: u64) {}
@@ -75,8 +75,7 @@ impl Observer for Quiet {
 /// of another run; [`ExecError::Interrupted`]; what the machine does.
 pub fn tune(plan: &Plan, goal: &Goal, settings: &Settings, running: &Running<'_>) -> Result<Tuned, Error> {
     let space = Space::new(plan, settings.groups)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(running.threads).build();
-    let pool = pool.map_err(|e| ExecError::Memory { what: format!("cannot start threads: {e}") })?;
+    let pool = pool(running.threads)?;
     let identity = state::identity(plan, goal, settings);
     let begun = match running.state {
         Some(path) => State::read(path, &identity, space.len())?,
@@ -147,7 +146,7 @@ impl Learner<'_> {
         while state.adam.steps < settings.steps && state.since_best() < settings.patience {
             sources.merge(&state.x, &mut merged)?;
             let batches = goal.next(&mut turns, settings.tokens);
-            let nats = accumulator.gradients(&self.decoder(&merged)?, &batches);
+            let nats = accumulator.gradients(&decoder(plan, &merged, goal.context)?, &batches);
             let scored = batches.iter().map(|b| b.batch.scored());
             let languages = goal.languages.iter().zip(nats.iter().zip(scored));
             let seen: Vec<f64> = languages.map(|(l, (nats, tokens))| l.bits(*nats, tokens)).collect();
@@ -180,15 +179,9 @@ impl Learner<'_> {
         Ok(state)
     }
 
-    fn decoder<'m>(&self, merged: &'m Merged) -> Result<Decoder<'m>, Error> {
-        let (name, config) = (&self.plan.recipe.0, self.plan.config.clone().unwrap_or_default());
-        let config = Config::read(&config, &format!("{name}: config.json"))?;
-        Ok(Decoder::new(config, merged, name, self.goal.context)?)
-    }
-
     /// Measures what is held out.
     fn look(&self, merged: &Merged, step: u64) -> Result<Evaluation, Error> {
-        let decoder = self.decoder(merged)?;
+        let decoder = decoder(self.plan, merged, self.goal.context)?;
         let bits = bits(&measure(&decoder, &self.goal.watched(), self.running.threads, &Quiet));
         let evaluation = Evaluation { step, value: self.goal.value(&bits), bits };
         if !evaluation.value.is_finite() {
@@ -198,4 +191,17 @@ impl Learner<'_> {
         self.running.watch.looked(&evaluation);
         Ok(evaluation)
     }
+}
+
+/// The merged model, for windows of so many tokens.
+pub(super) fn decoder<'m>(plan: &Plan, merged: &'m Merged, context: usize) -> Result<Decoder<'m>, Error> {
+    let (name, config) = (&plan.recipe.0, plan.config.clone().unwrap_or_default());
+    let config = Config::read(&config, &format!("{name}: config.json"))?;
+    Ok(Decoder::new(config, merged, name, context)?)
+}
+
+/// The threads that merging runs on.
+pub(super) fn pool(threads: usize) -> Result<rayon::ThreadPool, ExecError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| ExecError::Memory { what: format!("cannot start threads: {e}") })
 }

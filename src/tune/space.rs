@@ -22,6 +22,8 @@ pub struct Space {
     pub tensors: Vec<TensorSpace>,
     /// What the coefficients are before the first step.
     pub(super) start: Vec<f64>,
+    /// Of each coefficient that whole tensors share: the model, and which tensors (nothing for all).
+    labels: Vec<(usize, String)>,
 }
 
 /// The coefficients of one tensor.
@@ -106,7 +108,8 @@ impl Space {
         }
         let config = plan.inputs[plan.donor].config();
         let family = Family::of(config.and_then(|c| c.get("model_type")?.as_str()));
-        let mut maker = Maker { groups, family, shared: HashMap::new(), start: Vec::new() };
+        let mut maker =
+            Maker { groups, family, shared: HashMap::new(), start: Vec::new(), labels: Vec::new() };
         let (mut tensors, mut problems) = (Vec::new(), Problems::new());
         for (index, job) in plan.jobs.iter().enumerate() {
             if !matches!(job.work, Work::Merge(_)) || job.base.is_none() {
@@ -124,7 +127,16 @@ impl Space {
         if tensors.is_empty() {
             return Err(Problem::error("models", "no tensor is merged, so there is nothing to learn").into());
         }
-        Ok(Self { groups, entries: entries(plan), tensors, start: maker.start })
+        Ok(Self { groups, entries: entries(plan), tensors, start: maker.start, labels: maker.labels })
+    }
+
+    /// A name for each coefficient that whole tensors share, as `et/model.layers.0 attention`; rows have none.
+    pub fn names(&self) -> Vec<String> {
+        let name = |(input, group): &(usize, String)| match group.as_str() {
+            "" => self.entries[*input].clone(),
+            group => format!("{}/{group}", self.entries[*input]),
+        };
+        self.labels.iter().map(name).collect()
     }
 
     /// How many coefficients there are.
@@ -150,6 +162,7 @@ struct Maker {
     /// By model and group.
     shared: HashMap<(usize, String), usize>,
     start: Vec<f64>,
+    labels: Vec<(usize, String)>,
 }
 
 impl Maker {
@@ -173,8 +186,9 @@ impl Maker {
         };
         match self.group(name) {
             Some(group) => {
-                let start = &mut self.start;
-                let at = *self.shared.entry((input, group)).or_insert_with(|| {
+                let (start, labels) = (&mut self.start, &mut self.labels);
+                let at = *self.shared.entry((input, group.clone())).or_insert_with(|| {
+                    labels.push((input, group));
                     start.push(1.0);
                     start.len() - 1
                 });

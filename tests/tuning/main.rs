@@ -2,6 +2,8 @@
 //! interruptions.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod search;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::path::{Path, PathBuf};

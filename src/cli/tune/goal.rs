@@ -1,0 +1,140 @@
+//! What is learned from: texts and pairs, in the tokens of the model that the plan will make.
+
+use std::path::PathBuf;
+
+use growmerge::decoder::Config;
+use growmerge::eval::{Home, ModelSource, Pairs, Start, Text, Tokenizer};
+use growmerge::plan::Plan;
+use growmerge::problem::{Error, Problem, Problems};
+use growmerge::tune::{Goal, Wanted};
+
+use super::Args;
+
+/// `en=0.3`.
+pub(super) fn share(text: &str) -> Result<(String, f64), String> {
+    let (language, number) =
+        text.split_once('=').ok_or("write it as LANGUAGE=NUMBER, for instance en=0.3")?;
+    match number.parse() {
+        Ok(number) if f64::is_finite(number) && number > 0.0 => Ok((language.to_owned(), number)),
+        _ => Err(format!("`{number}` is no number above zero")),
+    }
+}
+
+/// Everything that was read.
+pub(super) struct Read {
+    /// None if there are only pairs.
+    pub(super) goal: Option<Goal>,
+    /// With how often they count.
+    pub(super) pairs: Vec<(f64, Pairs)>,
+    pub(super) tokenizer: Tokenizer,
+    pub(super) vocab: usize,
+    pub(super) context: usize,
+}
+
+impl Read {
+    /// What there will be values of, in order.
+    pub(super) fn names(&self) -> Vec<String> {
+        let texts = self.goal.iter().flat_map(|goal| &goal.languages).map(|l| l.name.clone());
+        texts.chain(self.pairs.iter().map(|(_, pairs)| format!("{} pairs", pairs.language))).collect()
+    }
+}
+
+impl Args {
+    /// Every language that there is text of, and pairs.
+    pub(super) fn read(&self, plan: &Plan) -> Result<Read, Error> {
+        let mut problems = Problems::new();
+        let mut keep = |found: Problems| problems.extend(found);
+        let texts = self.texts.read(None).map_err(&mut keep).unwrap_or_default();
+        let mut held_out = self.texts.read_all(&self.held_out, None).map_err(&mut keep).unwrap_or_default();
+        let share = |language: &str| self.share.iter().rev().find(|s| s.0 == language).map_or(1.0, |s| s.1);
+        let pairs = pairs(&self.search.pairs).map_err(&mut keep).unwrap_or_default();
+        let weighed = |pairs: Pairs| (share(&pairs.language), pairs);
+        let pairs: Vec<(f64, Pairs)> = pairs.into_iter().map(weighed).collect();
+        if !problems.has_errors() {
+            problems.extend(self.unknown(&texts, &pairs));
+        }
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for text in texts {
+            let weight = share(&text.language);
+            let of_language = |held_out: &Text| held_out.language == text.language;
+            let held_out = held_out.iter().position(of_language).map(|at| held_out.swap_remove(at));
+            wanted.push(Wanted { text, held_out, weight });
+        }
+        let source = model(plan)?;
+        let config = Config::read(&source.config, &source.name).map_err(&mut |found| problems.extend(found));
+        let start = match self.bos.as_str() {
+            "auto" => Start::Auto,
+            "none" => Start::Nothing,
+            token => Start::Token(token.to_owned()),
+        };
+        let tokenizer = Tokenizer::of(&source.tokenizer, &start).map_err(&mut |found| problems.extend(found));
+        let (Ok(config), Ok(tokenizer)) = (config, tokenizer) else { return Err(problems.into()) };
+        let limit = config.max_positions.max(2);
+        let context = self.context.map_or(512, |c| c as usize).min(limit);
+        let vocab = config.vocab;
+        let goal = match wanted.is_empty() && !pairs.is_empty() {
+            true => None,
+            false => {
+                Goal::new(wanted, &tokenizer, vocab, context).map_err(|found| problems.extend(found)).ok()
+            }
+        };
+        if problems.has_errors() {
+            return Err(problems.into());
+        }
+        Ok(Read { goal, pairs, tokenizer, vocab, context })
+    }
+
+    /// Languages that options name and nothing is there of.
+    fn unknown(&self, texts: &[Text], pairs: &[(f64, Pairs)]) -> Problems {
+        let of_texts: Vec<&str> = texts.iter().map(|t| t.language.as_str()).collect();
+        let of_all: Vec<&str> =
+            of_texts.iter().copied().chain(pairs.iter().map(|(_, p)| p.language.as_str())).collect();
+        let shares = self.share.iter().map(|(language, _)| ("--share", language, &of_all));
+        let held_out = self.held_out.iter().map(|(language, _)| ("--held-out", language, &of_texts));
+        let mut problems = Problems::new();
+        for (option, language, known) in shares.chain(held_out) {
+            if of_all.is_empty() || known.contains(&language.as_str()) {
+                continue;
+            }
+            let problem = Problem::error(option, format!("there is no text of `{language}`"));
+            let problem = problem.did_you_mean(language, known.iter().copied());
+            let hint = match known.is_empty() {
+                true => "there are only pairs, which divide themselves".to_owned(),
+                false => format!("there are texts of {}", known.join(", ")),
+            };
+            problems.push(if problem.hint.is_none() { problem.hint(hint) } else { problem });
+        }
+        problems
+    }
+}
+
+fn pairs(named: &[(String, PathBuf)]) -> Result<Vec<Pairs>, Problems> {
+    let (mut problems, mut read) = (Problems::new(), Vec::<Pairs>::new());
+    for (language, path) in named {
+        if read.iter().any(|pairs| pairs.language == *language) {
+            let what = format!("there are two files of pairs of `{language}`");
+            problems.push(Problem::error(path.display().to_string(), what));
+        }
+        match Pairs::read(language, path) {
+            Ok(pairs) => read.push(pairs),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(read) }
+}
+
+/// What the plan will make, before it is made.
+struct Model {
+    name: String,
+    config: serde_json::Value,
+    tokenizer: Home,
+}
+
+fn model(plan: &Plan) -> Result<Model, Error> {
+    let name = plan.recipe.0.clone();
+    let Some(config) = plan.config.clone() else {
+        let what = "there is no config.json, so nothing says how the model computes";
+        return Err(Problem::error(name, what).into());
+    };
+    Ok(Model { tokenizer: ModelSource::tokenizer_of(&name, plan), name, config })
+}
