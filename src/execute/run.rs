@@ -85,7 +85,8 @@ impl<'a> Run<'a> {
         let op = beside::begin(context, job, &whole)?;
         let meters = statistics::meters(context, job, &lenses)?;
         let portion = meters.iter().map(Meter::portion).max().unwrap_or(1);
-        Ok(Self {
+        let read_whole: u64 = whole.iter().map(|leaf| leaf.bytes().len() as u64).sum();
+        let run = Self {
             index,
             job,
             units,
@@ -99,7 +100,9 @@ impl<'a> Run<'a> {
             hashed: AtomicUsize::new(0),
             passes: AtomicUsize::new(0),
             reported: Mutex::new(0),
-        })
+        };
+        run.report(context, read_whole);
+        Ok(run)
     }
 
     pub(super) fn range(&self, unit: usize) -> std::ops::Range<usize> {

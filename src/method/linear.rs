@@ -38,11 +38,9 @@ fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
             .hint("use task_arithmetic or one of its kin"));
         }
         Weights::Rows(rows) if normalize => {
-            let sums = rows.row_sums(setup.elements() as usize / setup.row()).unwrap_or_default();
-            if let Some(row) = sums.iter().position(|(sum, size)| !is_divisor(*sum, *size)) {
-                let what =
-                    format!("the weights of row {row} sum to zero, and `normalize` divides by their sum");
-                return Err(Invalid::new(what).hint("set `normalize: false` under `parameters:`"));
+            if let Some(zero) = rows.zero_sum(setup.elements() as usize / setup.row()) {
+                return Err(Invalid::new(format!("{zero}, and `normalize` divides by their sum"))
+                    .hint("set `normalize: false` under `parameters:`"));
             }
         }
         _ => {}

@@ -8,7 +8,6 @@
 //! The factor of `Σ Gᵢ'` is made once for each tensor; rows are solved by themselves. All of it is in f64 and on the host.
 
 use super::fisher::{lambda, on_base, weights};
-use super::linear::is_divisor;
 use super::param::{GRAMS, LAMBDA, ROW_WEIGHT_OF_ONE, SHRINKAGE};
 use super::weights::{RowLengths, RowWeights, Weights};
 use super::{AnyOperator, Base, Beside, Block, Invalid, Method, Operator, Setup};
@@ -82,11 +81,11 @@ fn prepare(setup: &Setup<'_>) -> Result<Box<dyn AnyOperator>, Invalid> {
             Ok(Box::new(Mean { sum: numbers.iter().sum(), weights: numbers, lambda }))
         }
         (_, Weights::Rows(weights)) => {
-            let sums = weights.row_sums(setup.elements() as usize / setup.row()).unwrap_or_default();
-            match sums.iter().position(|(sum, size)| !is_divisor(*sum, *size)) {
-                Some(row) => Err(Invalid::new(format!(
-                    "the weights of row {row} sum to zero: there is nothing to average"
-                ))),
+            if weights.has_negative() {
+                return Err(Invalid::new("a weight of rows or columns is negative: the models are averaged"));
+            }
+            match weights.zero_sum(setup.elements() as usize / setup.row()) {
+                Some(zero) => Err(Invalid::new(format!("{zero}: there is nothing to average"))),
                 None => Ok(Box::new(RowMean { weights, lambda })),
             }
         }

@@ -111,25 +111,49 @@ impl RowWeights {
         self.each.iter().any(|w| matches!(w, Weight::Norms(_)))
     }
 
-    /// The sum of the weights of each row with the sum of their magnitudes; nothing where columns have factors of their own,
-    /// or where rows are known only when they are read.
-    pub(super) fn row_sums(&self, rows: usize) -> Option<Vec<(f64, f64)>> {
-        if self.of_columns || self.needs_differences() {
+    /// Where the weights sum to zero, in words: a row, or an element of it where columns have factors of their own. Nothing
+    /// is known of weights that depend on the inputs' differences.
+    pub(super) fn zero_sum(&self, rows: usize) -> Option<String> {
+        if self.needs_differences() {
             return None;
         }
-        let mut sums = vec![(0.0, 0.0); rows];
-        for weight in &self.each {
-            let of_rows = match weight {
-                Weight::Number(w) => vec![*w; rows],
-                Weight::Factors(factors) => factors.of_rows(0, rows),
-                Weight::Norms(_) => Vec::new(),
-            };
-            for ((sum, size), w) in sums.iter_mut().zip(of_rows) {
-                *sum += f64::from(w);
-                *size += f64::from(w.abs());
+        let each = self.in_block(0, rows, &RowLengths::default());
+        let row_factor = |weight: &BlockWeight<'_>, row: usize| match weight {
+            BlockWeight::Number(w) => f64::from(*w),
+            BlockWeight::Factors { rows, .. } => rows.get(row).copied().map_or(0.0, f64::from),
+        };
+        let column_factor = |weight: &BlockWeight<'_>, column: usize| match weight {
+            BlockWeight::Factors { columns, .. } => columns.get(column).copied().map_or(1.0, f64::from),
+            BlockWeight::Number(_) => 1.0,
+        };
+        let columns = if self.of_columns { self.width } else { 1 };
+        let of_columns: Vec<Vec<f64>> =
+            each.iter().map(|weight| (0..columns).map(|c| column_factor(weight, c)).collect()).collect();
+        for row in 0..rows {
+            let of_row: Vec<f64> = each.iter().map(|weight| row_factor(weight, row)).collect();
+            for column in 0..columns {
+                let (mut sum, mut size) = (0.0, 0.0);
+                for (row, columns) in of_row.iter().zip(&of_columns) {
+                    let weight = row * columns.get(column).copied().unwrap_or(1.0);
+                    sum += weight;
+                    size += weight.abs();
+                }
+                if !super::linear::is_divisor(sum, size) {
+                    let column = if self.of_columns { format!(", column {column},") } else { String::new() };
+                    return Some(format!("the weights of row {row}{column} sum to zero"));
+                }
             }
         }
-        Some(sums)
+        None
+    }
+
+    /// Whether a factor is below zero.
+    pub(super) fn has_negative(&self) -> bool {
+        self.each.iter().any(|weight| match weight {
+            Weight::Number(w) => *w < 0.0,
+            Weight::Factors(f) => f.row_factors().iter().chain(f.column_factors()).any(|x| *x < 0.0),
+            Weight::Norms(share) => share.scale < 0.0,
+        })
     }
 
     /// Looks at a block of an input's differences, if its weights depend on them.

@@ -1,11 +1,12 @@
 //! Files that stand beside the models: which there are, and which of their tensors belong to a tensor of the output.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::Builder;
 use super::params::{self, Position};
 use super::segment::Segment;
-use super::{Beside, Holds, Input, Library, Source};
+use super::weights::label;
+use super::{Beside, Holds, Input, Job, Library, Source};
 use crate::method::{self, FileKind, Method, Param};
 use crate::problem::{Problem, Problems};
 use crate::recipe::{Place, Recipe, Settings, Value};
@@ -72,6 +73,48 @@ fn file(
             Value::Number(_) | Value::Weighting(_) => None,
         }
     })
+}
+
+/// What is odd about files whose tensors are all there: one of which nothing is used, and one that was measured on the
+/// language of another model.
+pub(super) fn review(
+    recipe: &Recipe,
+    method: &Method,
+    jobs: &[Job],
+    inputs: &[Input],
+    problems: &mut Problems,
+) {
+    let Some((param, kind)) = method.file() else { return };
+    let used: BTreeSet<(usize, usize)> = jobs
+        .iter()
+        .flat_map(|job| job.models.iter().zip(job.beside.sources()))
+        .map(|(model, file)| (model.input, file.input))
+        .collect();
+    let places: BTreeMap<String, Place> = files(recipe, param).into_iter().rev().collect();
+    let models = recipe.models();
+    let labels: Vec<&str> = models.iter().map(|model| label(&model.value)).collect();
+    for (position, input) in inputs.iter().enumerate() {
+        let (Some(file), Some(place)) = (input.beside(), places.get(input.name())) else { continue };
+        let of: Vec<usize> =
+            used.iter().filter(|(_, file)| *file == position).map(|(model, _)| *model).collect();
+        if of.is_empty() && kind == FileKind::Grams {
+            let what = format!("none of the matrices in {} is of a tensor that is merged", input.name());
+            problems.push(
+                place.problem(what).hint("the file is of another model, or of another form of this one"),
+            );
+        }
+        let Some(language) = file.language.as_deref() else { continue };
+        for model in of {
+            let Some(label) = labels.get(model).filter(|label| **label != language) else { continue };
+            if labels.contains(&language) {
+                let what = format!(
+                    "{} says that it was measured on `{language}`, and is given to `{label}`",
+                    input.name()
+                );
+                problems.push(place.warning(what));
+            }
+        }
+    }
 }
 
 impl Builder<'_> {

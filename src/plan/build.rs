@@ -76,6 +76,9 @@ pub(super) fn build(recipe: &Recipe, options: &PlanOptions, library: &mut Librar
     parts.iter().for_each(|part| builder.jobs(part));
     let left_out = builder.left_out(&parts);
     let (jobs, weighed) = builder.finish(&mut problems);
+    if !problems.has_errors() {
+        beside::review(recipe, method, &jobs, &inputs, &mut problems);
+    }
     config::compare(&models, donor, vocabulary.as_ref(), &mut problems);
     if models.iter().all(Input::is_raw) {
         params::warn_of_ramps(recipe, &mut problems);

@@ -124,6 +124,42 @@ fn gram_matrices_that_do_not_fit() {
     }
 }
 
+/// Without this the merge would be a mean that calls itself RegMean.
+#[test]
+fn gram_matrices_that_nothing_asks_for() {
+    let world = world();
+    for i in 0..2 {
+        let matrix = gram(&mut Noise(7), 8);
+        write_grams(&world.path(&format!("grams{i}.safetensors")), &[], &[("transformer.up", 8, &matrix)]);
+    }
+    let told = refusal(&regmean(&world, ""));
+    for i in 0..2 {
+        let wanted =
+            format!("none of the matrices in {} is of a tensor", world.at(&format!("grams{i}.safetensors")));
+        assert!(told.contains(&wanted) && told.contains("--> recipe.yaml:4"), "{told}");
+    }
+}
+
+/// Files of two models that were mixed up fit in every shape.
+#[test]
+fn files_that_were_measured_on_the_language_of_another_model() {
+    let world = world();
+    let save = |i: usize, language: &str| {
+        let about = [("mean", "1".to_owned()), ("language", language.to_owned())];
+        let all = shapes().iter().flat_map(|(name, shape)| one(name, shape, 1.0)).collect();
+        write_file(&world.path(&format!("importance{i}.safetensors")), "growmerge fisher 1", &about, &all);
+    };
+    let warned = || plan(&fisher(&world, "")).warnings.to_string();
+    (save(0, "m0"), save(1, "et"));
+    assert!(!warned().contains("measured"), "{}", warned());
+    (save(0, "m1"), save(1, "m0"));
+    for (i, other) in [(0, 1), (1, 0)] {
+        let file = world.at(&format!("importance{i}.safetensors"));
+        let wanted = format!("{file} says that it was measured on `m{other}`, and is given to `m{i}`");
+        assert!(warned().contains(&wanted), "{wanted}\n{}", warned());
+    }
+}
+
 #[test]
 fn recipes_that_say_too_little_or_too_much() {
     let world = world();
@@ -204,4 +240,31 @@ fn numbers_that_cannot_be_weighted_by() {
     );
     assert!(said.contains("lower `shrinkage`"), "{said}");
     assert!(run(&plan(&regmean(&world, "")), &Cpu::new(), 2).is_ok(), "shrinkage helps");
+}
+
+/// Weights of rows are held to what numbers are held to.
+#[test]
+fn rows_of_an_average() {
+    use growmerge::coefficients::{Key, Written, write};
+    let world = world();
+    let file = world.path("coefficients.safetensors");
+    let save = |rows: &[f32], columns: &[f32]| {
+        let key = |entry: &str| Key { entry: entry.into(), tensor: EMBED.into() };
+        let other = Written {
+            key: key("m0"),
+            rows: &[0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+            columns: &[],
+        };
+        write(&file, &[], &[other, Written { key: key("m1"), rows, columns }]).unwrap();
+    };
+    let words = format!("[{{filter: embed_tokens, value: {{file: {}}}}}, {{value: 1}}]", file.display());
+    let text = regmean(&world, &format!("parameters: {{weight: {words}}}"));
+    save(&[1.0], &[1.0; 8]);
+    plan(&text);
+    save(&[1.0], &[1.0, 1.0, -0.5, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    assert!(refusal(&text).contains("a weight of rows or columns is negative"));
+    save(&[1.0], &[1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+    assert!(
+        refusal(&text).contains("the weights of row 0, column 3, sum to zero: there is nothing to average")
+    );
 }

@@ -174,3 +174,21 @@ fn rows_that_sum_to_zero() {
     plan(&with(&set, "linear", &weight, "normalize: false"));
     plan(&with(&set, "task_arithmetic", &weight, "normalize: true"));
 }
+
+/// Where columns have factors of their own it is an element that is divided: here the one in row 1 and column 2.
+#[test]
+fn elements_that_sum_to_zero() {
+    let set = set(1, NAME, &[3, 4], 2);
+    let save = |columns: &[f32]| {
+        let other = Written { key: key("m0", NAME), rows: &[1.5, 1.0, 1.0], columns: &[1.0, 1.0, 2.0, 1.0] };
+        let written = [other, Written { key: key("m1", NAME), rows: &[1.0, 2.0, 4.0], columns }];
+        write_coefficients(&set.coefficients(), &[], &written).unwrap();
+    };
+    let weight = format!("{{file: {}}}", set.coefficients().display());
+    save(&[1.0, 1.0, -1.0, 1.0]);
+    let told = refusal(&with(&set, "linear", &weight, ""));
+    assert_told(&told, &["the weights of row 1, column 2, sum to zero", "set `normalize: false`"]);
+    plan(&with(&set, "linear", &weight, "normalize: false"));
+    save(&[1.0, 1.0, -1.5, 1.0]);
+    plan(&with(&set, "linear", &weight, ""));
+}

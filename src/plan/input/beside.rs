@@ -16,6 +16,8 @@ pub struct BesideFile {
     pub(super) checkpoint: Arc<Checkpoint>,
     /// What is in it.
     pub holds: Holds,
+    /// Of the text that it was measured on, as the header has it.
+    pub language: Option<String>,
 }
 
 /// What a file beside the models holds.
@@ -67,7 +69,8 @@ impl BesideFile {
         if let Some(odd) = odd {
             return Err(wrong(format!("tensor {} is of type {}", odd.name, odd.dtype.name())));
         }
-        Ok(Self { checkpoint: Arc::new(checkpoint), holds })
+        let language = text(&about, "language").filter(|language| !language.is_empty()).map(str::to_owned);
+        Ok(Self { checkpoint: Arc::new(checkpoint), holds, language })
     }
 
     /// What is in it, in a word or two.
