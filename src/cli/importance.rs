@@ -17,7 +17,8 @@ use super::{Outcome, elsewhere, size};
 ///
 /// Writes the diagonal of the empirical Fisher information, in the model's own names and shapes, or with --gram the
 /// Gram matrices of what goes into its projections. Memory: beside the model, four bytes for each weight and as many
-/// for each thread; with --gram four bytes for each number in a matrix.
+/// for each thread; with --gram four bytes for each number in a matrix, and for each thread the inputs of all projections
+/// for 1024 tokens.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A checkpoint folder, or a recipe (.yaml)
@@ -69,21 +70,17 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let silent = args.quiet || args.json;
-    let start = match args.bos.as_str() {
-        "auto" => Start::Auto,
-        "none" => Start::Nothing,
-        token => Start::Token(token.to_owned()),
-    };
-    let (source, text) = args.open(&start)?;
+    let start = Start::named(&args.bos);
+    let (source, text) = args.open()?;
     let away = source.away();
     args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
     source.attach().map_err(Error::from)?;
+    check(&source, args.tokenizer.as_deref(), &start)?;
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
     let context = args.context(&source)?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or_else(cores, usize::from);
+    let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
     progress.finish();
@@ -120,7 +117,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 impl Args {
     /// Model and text; what is wrong with either, or with the output, is reported together.
-    fn open(&self, start: &Start) -> Result<(ModelSource, Text), Error> {
+    fn open(&self) -> Result<(ModelSource, Text), Error> {
         let mut problems = Problems::new();
         let (language, path) = &self.text;
         let reading = Reading { split: Split::from(self.documents), field: self.field.clone() };
@@ -128,11 +125,7 @@ impl Args {
         if let Err(found) = self.refuse_output() {
             problems.extend(found);
         }
-        let checked = self.source().and_then(|source| {
-            check(&source, self.tokenizer.as_deref(), start)?;
-            Ok(source)
-        });
-        let source = match checked {
+        let source = match self.source() {
             Ok(source) => Some(source),
             Err(Error::Input(found)) => {
                 problems.extend(found);
