@@ -91,5 +91,6 @@ fn stages_and_grids_have_them_too() {
     std::fs::write(&file, grid).unwrap();
     let out = command().args(["plan", "--json"]).arg(&file).assert().success().get_output().stdout.clone();
     let text = String::from_utf8(out).unwrap();
-    assert!(text.contains("power-0.25") || text.contains("0.25"), "{text}");
+    let powers = ["power-0.25", "power-0.5"];
+    assert!(powers.iter().all(|name| text.contains(name)), "{text}");
 }
