@@ -2,13 +2,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use growmerge::coefficients::Counts;
-use growmerge::eval::{Corpus, Home, Reading, Split, Start, Tokenizer, count, folder};
+use growmerge::eval::{Corpus, Home, Start, Tokenizer, count, folder};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
 use super::elsewhere;
 use super::progress::{Measure, Progress};
-use super::texts::SplitChoice;
+use super::texts::Documents;
 use super::{Outcome, table::table};
 
 /// Count how often each language uses each token, for weights of embedding rows
@@ -25,12 +25,8 @@ pub(super) struct Args {
     /// Folder of texts called <language>.txt or .jsonl, as they are or in .gz or .zst
     #[arg(long, value_name = "DIR")]
     texts: Option<PathBuf>,
-    /// Field of a .jsonl line that holds the document
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    field: String,
-    /// What a document of a .txt file is
-    #[arg(long, value_enum, default_value = "line")]
-    documents: SplitChoice,
+    #[command(flatten)]
+    documents: Documents,
     /// Folder for the counts
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -74,7 +70,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         (_, Err(found)) => return Err(Error::Input(found).into()),
     };
     writable(&args.out)?;
-    let reading = Reading { split: Split::from(args.documents), field: args.field.clone() };
+    let reading = args.documents.reading();
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let silent = args.quiet || args.json;
     let sizes = corpora.iter().flat_map(|c| &c.files).filter_map(|f| Some(std::fs::metadata(f).ok()?.len()));

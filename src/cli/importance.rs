@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use growmerge::checkpoint::Place;
-use growmerge::eval::{ModelSource, Reading, Split, Start, Text, is_recipe};
+use growmerge::eval::{ModelSource, Start, Text, is_recipe};
 use growmerge::importance::{About, Fisher, Grams, Sampling, Task, check};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
-use super::texts::{SplitChoice, named};
+use super::texts::{Documents, named};
 use super::{Outcome, elsewhere, size};
 
 /// Measure how much each weight of a model matters to a text, for the methods fisher and regmean
@@ -38,12 +38,8 @@ pub(super) struct Args {
     /// Tokens of a window [default: 512, or the model's limit]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=1 << 22))]
     context: Option<u32>,
-    /// Field of a .jsonl line that holds the document
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    field: String,
-    /// What a document of a .txt file is
-    #[arg(long, value_enum, default_value = "line")]
-    documents: SplitChoice,
+    #[command(flatten)]
+    documents: Documents,
     /// What texts begin with: auto, none, or a token (see eval)
     #[arg(long, value_name = "TOKEN", default_value = "auto")]
     bos: String,
@@ -120,8 +116,9 @@ impl Args {
     fn open(&self) -> Result<(ModelSource, Text), Error> {
         let mut problems = Problems::new();
         let (language, path) = &self.text;
-        let reading = Reading { split: Split::from(self.documents), field: self.field.clone() };
-        let text = Text::read(language, path, &reading).map_err(|found| problems.extend(found)).ok();
+        let text = Text::read(language, path, &self.documents.reading())
+            .map_err(|found| problems.extend(found))
+            .ok();
         if let Err(found) = self.refuse_output() {
             problems.extend(found);
         }
