@@ -71,8 +71,8 @@ struct Desk {
     rooms: Vec<Room>,
 }
 
-/// What a piece says of the coefficients: of each model the gradients of its rows and of all columns.
-type Pulled = Vec<(Vec<f64>, Vec<f64>)>;
+/// Of each model numbers for rows and for columns: factors, or gradients of them.
+type PerModel = Vec<(Vec<f64>, Vec<f64>)>;
 
 impl<'a> Sources<'a> {
     /// Opens every tensor; those that are not learned are copied into `merged` for good.
@@ -161,7 +161,7 @@ impl<'a> Sources<'a> {
         let pull = |desk: &mut Desk, piece: &Piece| {
             let columns = self.space.tensors[piece.tensor].columns;
             let gradient = &gradients.values()[piece.elements.clone()];
-            let mut pulled = Pulled::new();
+            let mut pulled = PerModel::new();
             self.differences(desk, piece, |model, _, delta| {
                 let (of_rows, of_columns) = &factors[piece.tensor][model];
                 let mut d_columns = vec![0.0; of_columns.len()];
@@ -183,13 +183,13 @@ impl<'a> Sources<'a> {
             })?;
             Ok(pulled)
         };
-        let empty = |(tensor, factors): (&TensorSpace, &Vec<(Vec<f64>, Vec<f64>)>)| -> Pulled {
+        let empty = |(tensor, factors): (&TensorSpace, &PerModel)| -> PerModel {
             factors.iter().map(|(_, columns)| (vec![0.0; tensor.rows], vec![0.0; columns.len()])).collect()
         };
-        let mut sums: Vec<Pulled> = self.space.tensors.iter().zip(&factors).map(empty).collect();
+        let mut sums: Vec<PerModel> = self.space.tensors.iter().zip(&factors).map(empty).collect();
         for wave in self.pieces.chunks(WAVE) {
             let pulled = wave.par_iter().map_init(Desk::default, pull);
-            for (piece, pulled) in wave.iter().zip(pulled.collect::<Result<Vec<Pulled>, Error>>()?) {
+            for (piece, pulled) in wave.iter().zip(pulled.collect::<Result<Vec<PerModel>, Error>>()?) {
                 for ((rows, columns), (d_rows, d_columns)) in sums[piece.tensor].iter_mut().zip(pulled) {
                     rows[piece.rows.clone()].copy_from_slice(&d_rows);
                     columns.iter_mut().zip(d_columns).for_each(|(sum, d)| *sum += d);
@@ -214,7 +214,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Of each tensor and model the factors of rows and of columns.
-    fn factors(&self, x: &[f64]) -> Vec<Vec<(Vec<f64>, Vec<f64>)>> {
+    fn factors(&self, x: &[f64]) -> Vec<PerModel> {
         let tensors = self.space.tensors.iter();
         tensors.map(|tensor| tensor.parts.iter().map(|part| part.factors(tensor, x)).collect()).collect()
     }

@@ -150,9 +150,11 @@ fn files_that_were_measured_on_the_language_of_another_model() {
         write_file(&world.path(&format!("importance{i}.safetensors")), "growmerge fisher 1", &about, &all);
     };
     let warned = || plan(&fisher(&world, "")).warnings.to_string();
-    (save(0, "m0"), save(1, "et"));
+    save(0, "m0");
+    save(1, "et");
     assert!(!warned().contains("measured"), "{}", warned());
-    (save(0, "m1"), save(1, "m0"));
+    save(0, "m1");
+    save(1, "m0");
     for (i, other) in [(0, 1), (1, 0)] {
         let file = world.at(&format!("importance{i}.safetensors"));
         let wanted = format!("{file} says that it was measured on `m{other}`, and is given to `m{i}`");

@@ -64,7 +64,7 @@ impl Cpu {
         simd::add_products(self.level, x, x, sums);
     }
 
-    /// The numbers `first ..` of a key of [`philox`](super::philox): of the normal distribution with mean 0
+    /// The numbers `first ..` of a key of [`philox`](crate::device::philox): of the normal distribution with mean 0
     /// and variance 1.
     pub fn normals(&self, key: u64, first: u64, out: &mut [f32]) {
         simd::normals(self.level, key, first, out);
