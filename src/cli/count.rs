@@ -2,13 +2,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use growmerge::coefficients::Counts;
-use growmerge::eval::{Corpus, Home, Reading, Split, Start, Tokenizer, count, folder};
+use growmerge::eval::{Corpus, Home, Start, Tokenizer, count, folder};
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
 use super::elsewhere;
 use super::progress::{Measure, Progress};
-use super::texts::SplitChoice;
+use super::texts::Documents;
 use super::{Outcome, table::table};
 
 /// Count how often each language uses each token, for weights of embedding rows
@@ -25,12 +25,8 @@ pub(super) struct Args {
     /// Folder of texts called <language>.txt or .jsonl, as they are or in .gz or .zst
     #[arg(long, value_name = "DIR")]
     texts: Option<PathBuf>,
-    /// Field of a .jsonl line that holds the document
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    field: String,
-    /// What a document of a .txt file is
-    #[arg(long, value_enum, default_value = "line")]
-    documents: SplitChoice,
+    #[command(flatten)]
+    documents: Documents,
     /// Folder for the counts
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
@@ -74,14 +70,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         (_, Err(found)) => return Err(Error::Input(found).into()),
     };
     writable(&args.out)?;
-    let reading = Reading { split: Split::from(args.documents), field: args.field.clone() };
-    let threads =
-        args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
+    let reading = args.documents.reading();
+    let threads = args.threads.map_or_else(super::cores, usize::from);
     let silent = args.quiet || args.json;
     let sizes = corpora.iter().flat_map(|c| &c.files).filter_map(|f| Some(std::fs::metadata(f).ok()?.len()));
     let progress = Progress::new(Measure::Bytes, silent);
     progress.announce(sizes.sum());
     let mut done = Vec::new();
+    // Written when all are there: what fails leaves nothing that the same command would stumble over.
     for corpus in &corpora {
         let started = Instant::now();
         let counts = count(&tokenizer, corpus, &reading, threads, &progress);
@@ -89,11 +85,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             progress.finish();
             Error::Input(found)
         })?;
-        let path = path(&args.out, &corpus.language);
-        counts.write(&path).map_err(Error::from)?;
-        done.push((counts, path, started.elapsed().as_secs_f64()));
+        done.push((counts, path(&args.out, &corpus.language), started.elapsed().as_secs_f64()));
     }
     progress.finish();
+    for (counts, path, _) in &done {
+        counts.write(path).map_err(Error::from)?;
+    }
     super::printed(say(args, &tokenizer, &done), Outcome::Done)
 }
 
@@ -133,8 +130,13 @@ fn corpora(args: &Args) -> Result<Vec<Corpus>, Problems> {
             let problem = Problem::error("--text", format!("`{language}` is given twice"));
             problems.push(problem.hint(format!("several files of a language: {language}=a.txt,b.txt")));
         }
-        if language.contains(['/', '\\']) || language.starts_with('.') {
-            problems.push(Problem::error("--text", format!("`{language}` cannot be the name of a file")));
+        // Also printed, and written into the file.
+        let odd = language.contains(|c: char| matches!(c, '/' | '\\') || c.is_control());
+        if odd || language.starts_with('.') {
+            problems.push(Problem::error(
+                "--text",
+                format!("`{}` cannot be the name of a file", language.escape_debug()),
+            ));
         }
         for file in files.iter().filter(|f| !f.is_file()) {
             problems.push(Problem::error(file.display().to_string(), "no such file"));

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use growmerge::checkpoint::Place;
-use growmerge::eval::{ModelSource, Reading, Split, Start, Text, is_recipe};
+use growmerge::eval::{ModelSource, Start, Text, is_recipe};
 use growmerge::importance::{About, Fisher, Grams, Sampling, Task, check};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
@@ -10,14 +10,15 @@ use serde_json::json;
 
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
-use super::texts::{SplitChoice, named};
+use super::texts::{Documents, named};
 use super::{Outcome, elsewhere, size};
 
 /// Measure how much each weight of a model matters to a text, for the methods fisher and regmean
 ///
 /// Writes the diagonal of the empirical Fisher information, in the model's own names and shapes, or with --gram the
 /// Gram matrices of what goes into its projections. Memory: beside the model, four bytes for each weight and as many
-/// for each thread; with --gram four bytes for each number in a matrix.
+/// for each thread; with --gram four bytes for each number in a matrix, and for each thread the inputs of all projections
+/// for 1024 tokens.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A checkpoint folder, or a recipe (.yaml)
@@ -37,12 +38,8 @@ pub(super) struct Args {
     /// Tokens of a window [default: 512, or the model's limit]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(2..=1 << 22))]
     context: Option<u32>,
-    /// Field of a .jsonl line that holds the document
-    #[arg(long, value_name = "NAME", default_value = "text")]
-    field: String,
-    /// What a document of a .txt file is
-    #[arg(long, value_enum, default_value = "line")]
-    documents: SplitChoice,
+    #[command(flatten)]
+    documents: Documents,
     /// What texts begin with: auto, none, or a token (see eval)
     #[arg(long, value_name = "TOKEN", default_value = "auto")]
     bos: String,
@@ -69,21 +66,17 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let silent = args.quiet || args.json;
-    let start = match args.bos.as_str() {
-        "auto" => Start::Auto,
-        "none" => Start::Nothing,
-        token => Start::Token(token.to_owned()),
-    };
-    let (source, text) = args.open(&start)?;
+    let start = Start::named(&args.bos);
+    let (source, text) = args.open()?;
     let away = source.away();
     args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
     source.attach().map_err(Error::from)?;
+    check(&source, args.tokenizer.as_deref(), &start)?;
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
     let context = args.context(&source)?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or_else(cores, usize::from);
+    let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
     progress.finish();
@@ -120,19 +113,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 impl Args {
     /// Model and text; what is wrong with either, or with the output, is reported together.
-    fn open(&self, start: &Start) -> Result<(ModelSource, Text), Error> {
+    fn open(&self) -> Result<(ModelSource, Text), Error> {
         let mut problems = Problems::new();
         let (language, path) = &self.text;
-        let reading = Reading { split: Split::from(self.documents), field: self.field.clone() };
-        let text = Text::read(language, path, &reading).map_err(|found| problems.extend(found)).ok();
+        let text = Text::read(language, path, &self.documents.reading())
+            .map_err(|found| problems.extend(found))
+            .ok();
         if let Err(found) = self.refuse_output() {
             problems.extend(found);
         }
-        let checked = self.source().and_then(|source| {
-            check(&source, self.tokenizer.as_deref(), start)?;
-            Ok(source)
-        });
-        let source = match checked {
+        let source = match self.source() {
             Ok(source) => Some(source),
             Err(Error::Input(found)) => {
                 problems.extend(found);

@@ -172,9 +172,7 @@ impl Options {
         }
         let start = match (self.bos.as_deref(), default) {
             (None, Some(rules)) => rules.start.clone(),
-            (None | Some("auto"), _) => Start::Auto,
-            (Some("none"), _) => Start::Nothing,
-            (Some(token), _) => Start::Token(token.to_owned()),
+            (words, _) => Start::named(words.unwrap_or("auto")),
         };
         let unit = match default {
             _ if self.join => Unit::Window,

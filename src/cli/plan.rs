@@ -67,6 +67,11 @@ impl Options {
 }
 
 impl Numbers {
+    /// Whether any of them is not what holds when nobody says anything.
+    pub(super) fn differ(&self) -> bool {
+        self.seed != 0 || self.dtype.is_some()
+    }
+
     pub(super) fn plan_options(&self) -> PlanOptions {
         use growmerge::checkpoint::DType;
         let dtype = self.dtype.map(|d| match d {

@@ -23,8 +23,25 @@ pub(super) struct Options {
     documents: Option<SplitChoice>,
 }
 
+/// What a document is, where nothing but the options says it
+#[derive(clap::Args)]
+pub(super) struct Documents {
+    /// Field of a .jsonl line that holds the document
+    #[arg(long, value_name = "NAME", default_value = "text")]
+    field: String,
+    /// What a document of a .txt file is
+    #[arg(long, value_enum, default_value = "line")]
+    documents: SplitChoice,
+}
+
+impl Documents {
+    pub(super) fn reading(&self) -> Reading {
+        Reading { split: self.documents.into(), field: self.field.clone() }
+    }
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
-pub(super) enum SplitChoice {
+enum SplitChoice {
     /// A line
     Line,
     /// Lines up to a blank one

@@ -21,8 +21,9 @@ use super::{Outcome, elsewhere, plan, table::show, texts};
 ///
 /// Takes a recipe with `merge_method: task_arithmetic` and begins with its weights. Coefficients follow the gradient of the
 /// merged model's loss on the texts, and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
-/// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, and as much again for each
-/// thread. With --search or --pairs no gradient is needed: a few coefficients are found by trying them.
+/// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, as much
+/// for the sum of gradients, and as much again for each thread. With --search or --pairs no gradient is needed: a few
+/// coefficients are found by trying them.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
@@ -66,6 +67,9 @@ pub(super) struct Args {
     /// Go on with a run that was interrupted
     #[arg(long)]
     resume: bool,
+    /// Replace what was learned before
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     search: searching::Options,
     /// Write what was learned as one HTML page, with pictures
@@ -123,8 +127,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     args.check(&plan)?;
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
-    let read = args.read(&plan)?;
+    args.texts.read(None).map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
+    let read = args.read(&plan)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let count = if args.search.wanted() { "point" } else { "step" };
     let shown = Show::new(args.silent(), count, read.names());
@@ -138,8 +143,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let recipe = tuned.recipe(&plan, &files.coefficients.display().to_string()).map_err(Error::from)?;
     tuned.write(&plan, &files.coefficients).map_err(Error::from)?;
     super::measuring::write(&args.output, &recipe)?;
+    if files.state.is_file() {
+        std::fs::remove_file(&files.state)
+            .map_err(ExecError::io("remove", &files.state))
+            .map_err(Error::from)?;
+    }
     if let Some(path) = &args.html {
         super::measuring::write(path, &report::page("Learned coefficients", page))?;
+    }
+    if args.numbers.differ() {
+        let what = "the recipe does not say them, so merge with the same ones too";
+        eprintln!("{}", Problem::warning("--seed, --dtype", what));
     }
     super::printed(say(args, &done, started.elapsed()), Outcome::Done)
 }
@@ -213,10 +227,20 @@ impl Files {
             return Err(problem.into());
         }
         into_folder(&args.output)?;
+        args.html.as_deref().map_or(Ok(()), into_folder)?;
         let files = Self {
             coefficients: args.output.with_extension("safetensors"),
             state: args.output.with_extension("tune-state"),
         };
+        for file in [&args.output, &files.coefficients].into_iter().filter(|file| file.exists()) {
+            let what = match same(file, &args.recipe) {
+                true => "is the recipe itself, which is not replaced",
+                false if !args.overwrite => "is there already",
+                false => continue,
+            };
+            let hint = "name another file with --output, or replace what was learned before with --overwrite";
+            return Err(Problem::error(file.display().to_string(), what).hint(hint).into());
+        }
         if files.state.is_file() && !args.resume {
             let what = "is what an interrupted run left";
             let hint = "go on with --resume, or remove it to begin anew";
@@ -224,6 +248,11 @@ impl Files {
         }
         Ok(files)
     }
+}
+
+/// Whether two names are of one file.
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Refuses a file in a folder that is not there.

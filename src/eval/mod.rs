@@ -6,6 +6,7 @@
 
 mod baseline;
 mod count;
+mod home;
 mod lines;
 mod measure;
 mod model;
@@ -19,12 +20,13 @@ mod windows;
 
 pub use baseline::{Baseline, Kept};
 pub use count::{Corpus, count};
+pub use home::Home;
 pub use measure::{Measured, Prepared, Sums, Unit, measure};
 pub use model::{Model, ModelSource, is_recipe};
 pub use pairs::{Judged, Pairs};
 pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
 pub use statistics::{Estimate, paired, ratio};
 pub use text::{Documents, Reading, Split, Text, folder};
-pub use tokenizer::{Home, Start, Tokenizer, Tokens};
+pub use tokenizer::{Start, Tokenizer, Tokens};
 pub use verdict::{Noise, Tolerance, Tolerances, Verdict, Why};
 pub use windows::{Window, windows};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::tokenizer::Home;
+use super::Home;
 use crate::checkpoint::{Checkpoint, Place, SafetensorsFile};
 use crate::decoder::{Tensor, Tensors};
 use crate::device::cpu::Cpu;

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use super::Home;
 use super::measure::{Measured, Prepared, Unit, measure};
 use super::model::{Model, ModelSource};
 use super::pairs::{Judged, Pairs};
 use super::statistics::{Estimate, paired};
 use super::text::{Split, Text};
-use super::tokenizer::{Home, Start, Tokenizer};
+use super::tokenizer::{Start, Tokenizer};
 use crate::decoder::{Config, Decoder, Weights};
 use crate::execute::Observer;
 use crate::problem::{Error, Problem, Problems};

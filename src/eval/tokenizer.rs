@@ -1,12 +1,12 @@
 //! `tokenizer.json`, the tokens that texts begin and end with, and how many bytes each token stands for.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::Home;
 use crate::problem::{Problem, Problems};
 
 /// What texts begin with.
@@ -20,6 +20,17 @@ pub enum Start {
     Nothing,
     /// This token.
     Token(String),
+}
+
+impl Start {
+    /// As options name it: `auto`, `none`, or a token.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "auto" => Self::Auto,
+            "none" => Self::Nothing,
+            token => Self::Token(token.to_owned()),
+        }
+    }
 }
 
 /// A text in tokens.
@@ -37,38 +48,6 @@ impl Tokens {
     pub fn bytes(&self, range: Range<usize>) -> usize {
         let until = |token: usize| token.checked_sub(1).and_then(|t| self.ends.get(t)).copied().unwrap_or(0);
         until(range.end) - until(range.start)
-    }
-}
-
-/// Where a tokenizer's files are.
-#[derive(Clone, Debug)]
-pub enum Home {
-    /// In a folder.
-    Folder(PathBuf),
-    /// Nowhere yet: a merge would write them.
-    Planned {
-        /// What stands for the folder in messages.
-        name: PathBuf,
-        /// By name.
-        files: BTreeMap<String, Vec<u8>>,
-    },
-}
-
-impl Home {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Folder(folder) => folder,
-            Self::Planned { name, .. } => name,
-        }
-    }
-
-    fn read(&self, file: &str) -> std::io::Result<Vec<u8>> {
-        match self {
-            Self::Folder(folder) => std::fs::read(folder.join(file)),
-            Self::Planned { files, .. } => {
-                files.get(file).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
-            }
-        }
     }
 }
 

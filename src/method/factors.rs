@@ -96,7 +96,7 @@ impl Factors {
     }
 }
 
-/// By their numbers.
+/// By their numbers and where they come from.
 impl PartialEq for Factors {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &Arc<[f32]>, b: &Arc<[f32]>| Arc::ptr_eq(a, b) || a == b;

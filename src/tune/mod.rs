@@ -3,7 +3,8 @@
 //! The merged weights are `W = W₀ + Σᵢ cᵢ ∘ Δᵢ`, with `Δᵢ` the difference of model `i` from the base. A coefficient `c` is
 //! shared by a [group](Groups) of elements, and its gradient is the inner product of the weights' gradient with the
 //! differences of the group, so one backward pass of the decoder serves every coefficient. Differences stay mapped; what
-//! is in memory is one merged model in f32, a gradient for each thread, and the coefficients.
+//! is in memory is one merged model in f32, as much for the sum of gradients and for each thread's, what the decoder keeps of a
+//! batch, and the coefficients.
 //!
 //! Where an objective has no gradient, as minimal pairs have none, [`search()`] tries points instead (CMA-ES), for a few
 //! coefficients.

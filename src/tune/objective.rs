@@ -50,6 +50,8 @@ pub struct Goal {
     pub languages: Vec<Language>,
     /// Tokens of the longest window.
     pub(super) context: usize,
+    /// Which tokenizer, and what texts begin with.
+    pub(super) tokenizer: String,
 }
 
 impl Goal {
@@ -80,7 +82,8 @@ impl Goal {
             let problem = Problem::error("", "there is no text to fit coefficients to");
             problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
         }
-        if problems.has_errors() { Err(problems) } else { Ok(Self { languages, context }) }
+        let tokenizer = format!("{} {:?}", tokenizer.sha256(), tokenizer.start());
+        if problems.has_errors() { Err(problems) } else { Ok(Self { languages, context, tokenizer }) }
     }
 
     /// Where reading begins.

@@ -25,7 +25,8 @@ pub struct Running<'a> {
     pub cancel: &'a AtomicBool,
     /// Is told how it goes.
     pub watch: &'a dyn Watch,
-    /// A file for the state, so that an interrupted run can be continued.
+    /// A file for the state, so that an interrupted run can be continued. It stays when learning ends, so that nothing is lost
+    /// if the result cannot be written; who wrote that removes it.
     pub state: Option<&'a Path>,
 }
 
@@ -83,9 +84,6 @@ pub fn tune(plan: &Plan, goal: &Goal, settings: &Settings, running: &Running<'_>
     };
     let best =
         pool.install(|| Learner { plan, goal, settings, running, space: &space }.run(begun, &identity))?;
-    if let Some(path) = running.state.filter(|path| path.is_file()) {
-        std::fs::remove_file(path).map_err(ExecError::io("remove", path))?;
-    }
     let State { best, best_step, looks, .. } = best;
     Ok(Tuned { space, best, looks, step: best_step })
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::given::given;
 use super::groups::Groups;
-use super::write::entries;
+use super::write::{entries, recipe};
 use crate::arch::{Family, Role};
 use crate::method::Factors;
 use crate::plan::{Job, Plan, Source, Work};
@@ -108,11 +108,17 @@ impl Space {
         }
         let config = plan.inputs[plan.donor].config();
         let family = Family::of(config.and_then(|c| c.get("model_type")?.as_str()));
-        let mut maker =
-            Maker { groups, family, shared: HashMap::new(), start: Vec::new(), labels: Vec::new() };
+        let mut maker = Maker {
+            groups,
+            family,
+            shared: HashMap::new(),
+            start: Vec::new(),
+            labels: Vec::new(),
+            moves: Vec::new(),
+        };
         let (mut tensors, mut problems) = (Vec::new(), Problems::new());
         for (index, job) in plan.jobs.iter().enumerate() {
-            if !matches!(job.work, Work::Merge(_)) || job.base.is_none() {
+            if !matches!(job.work, Work::Merge(_)) || job.base.is_none() || job.elements() == 0 {
                 continue;
             }
             let (rows, columns) = extent(job);
@@ -127,7 +133,41 @@ impl Space {
         if tensors.is_empty() {
             return Err(Problem::error("models", "no tensor is merged, so there is nothing to learn").into());
         }
-        Ok(Self { groups, entries: entries(plan), tensors, start: maker.start, labels: maker.labels })
+        let space =
+            Self { groups, entries: entries(plan), tensors, start: maker.start, labels: maker.labels };
+        space.check(plan, &maker.moves)?;
+        Ok(space)
+    }
+
+    /// Refuses what would only show when everything is learned: a model that is there twice, weights that no factor moves,
+    /// a recipe that cannot be written with coefficients.
+    fn check(&self, plan: &Plan, moves: &[bool]) -> Result<(), Problems> {
+        let mut problems = Problems::new();
+        let twice = |t: &TensorSpace| {
+            let same = |(i, part): (usize, &Part)| t.parts[..i].iter().any(|other| other.input == part.input);
+            t.parts.iter().enumerate().any(same)
+        };
+        if self.tensors.iter().any(twice) {
+            let problem =
+                Problem::error("models", "a model is listed twice, and would need two coefficients");
+            problems.push(problem.hint("list it once"));
+        }
+        let names = self.names();
+        let still: Vec<&str> =
+            names.iter().zip(moves).filter(|(_, moves)| !**moves).map(|(name, _)| name.as_str()).collect();
+        if let Some(first) = still.first() {
+            let what = format!(
+                "the weight of {first} is 0, from which a factor cannot lead away ({} such)",
+                still.len()
+            );
+            problems.push(
+                Problem::error("weight", what).hint("begin with another weight, or learn rows: --groups row"),
+            );
+        }
+        if let Err(found) = recipe(plan, &self.entries, "coefficients.safetensors") {
+            problems.extend(found);
+        }
+        if problems.has_errors() { Err(problems) } else { Ok(()) }
     }
 
     /// A name for each coefficient that whole tensors share, as `et/model.layers.0 attention`; rows have none.
@@ -163,6 +203,8 @@ struct Maker {
     shared: HashMap<(usize, String), usize>,
     start: Vec<f64>,
     labels: Vec<(usize, String)>,
+    /// Whether anything that a shared coefficient multiplies is not zero.
+    moves: Vec<bool>,
 }
 
 impl Maker {
@@ -186,12 +228,14 @@ impl Maker {
         };
         match self.group(name) {
             Some(group) => {
-                let (start, labels) = (&mut self.start, &mut self.labels);
+                let (start, labels, moves) = (&mut self.start, &mut self.labels, &mut self.moves);
                 let at = *self.shared.entry((input, group.clone())).or_insert_with(|| {
                     labels.push((input, group));
+                    moves.push(false);
                     start.push(1.0);
                     start.len() - 1
                 });
+                moves[at] |= given.size() > 0.0;
                 Part { input, given, rows: Spread::Shared(at), columns: None }
             }
             None => {

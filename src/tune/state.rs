@@ -112,8 +112,11 @@ impl State {
 
 /// Everything that decides a run, in one number.
 pub(super) fn identity(plan: &Plan, goal: &Goal, settings: &Settings) -> String {
-    let mut text =
-        format!("{FORMAT}\n{}\n{}\n", plan.digest, serde_json::to_string(settings).unwrap_or_default());
+    let settings = serde_json::to_string(settings).unwrap_or_default();
+    let mut text = format!(
+        "{FORMAT}\n{}\n{}\n{settings}\n{} {}\n",
+        plan.digest, plan.stamp, goal.context, goal.tokenizer
+    );
     for language in &goal.languages {
         text += &format!("{} {} {}\n", language.name, language.weight, language.sha256);
     }

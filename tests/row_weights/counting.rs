@@ -144,6 +144,17 @@ fn what_cannot_be_counted() {
             2,
             vec!["bad.txt:2: is not UTF-8"],
         ),
+        // The first of these could be counted.
+        (
+            vec![&model, "-o", &out, "--text", &et, "--text", &format!("fo={}", at("bad.txt"))],
+            2,
+            vec!["bad.txt:2: is not UTF-8"],
+        ),
+        (
+            vec![&model, "-o", &out, "--text", &format!("e\tt={}", at("et.txt"))],
+            2,
+            vec!["`e\\tt` cannot be the name of a file"],
+        ),
         (vec![&model, "-o", &at("a_file"), "--text", &et], 3, vec!["cannot create", "a_file"]),
         (
             vec![folder.path().to_str().unwrap(), "-o", &out, "--text", &et],

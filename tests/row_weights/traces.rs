@@ -90,6 +90,8 @@ fn stages_and_grids_have_them_too() {
     let file = set.folder.path().join("grid.yaml");
     std::fs::write(&file, grid).unwrap();
     let out = command().args(["plan", "--json"]).arg(&file).assert().success().get_output().stdout.clone();
-    let text = String::from_utf8(out).unwrap();
-    assert!(text.contains("power-0.25") || text.contains("0.25"), "{text}");
+    let told: Value = serde_json::from_slice(&out).unwrap();
+    let (first, second) = (&told["members"][0], &told["members"][1]);
+    assert_eq!((first["name"].as_str(), second["name"].as_str()), (Some("0.25"), Some("0.5")), "{told}");
+    assert_ne!(first["digest"], second["digest"], "{told}");
 }

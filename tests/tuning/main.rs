@@ -52,12 +52,16 @@ fn tokenizer() -> Tokenizer {
 
 /// Held out are ten sentences of each language.
 fn goal() -> Goal {
+    Goal::new(wanted(), &tokenizer(), 2048, 128).unwrap()
+}
+
+fn wanted() -> Vec<Wanted> {
     let wanted = ["en", "et", "fa"].map(|language| Wanted {
         text: text(language, 0, 60),
         held_out: Some(text(language, 60, 10)),
         weight: if language == "en" { 0.5 } else { 1.0 },
     });
-    Goal::new(wanted.to_vec(), &tokenizer(), 2048, 128).unwrap()
+    wanted.to_vec()
 }
 
 /// Stops after so many steps.
@@ -119,10 +123,17 @@ fn an_interrupted_run_ends_as_one_that_was_not() {
     }
     let told = learn(Groups::Tensor, 2, 0, Some(&state)).unwrap_err().to_string();
     assert!(told.contains("is the state of another run"), "{told}");
+    let cancel = AtomicBool::new(false);
+    let watch = After(0, &cancel);
+    let running = Running { threads: 1, cancel: &cancel, watch: &watch, state: Some(&state) };
+    let narrower = Goal::new(wanted(), &tokenizer(), 2048, 64).unwrap();
+    let told =
+        tune(&planned(&recipe()), &narrower, &settings(Groups::Row), &running).unwrap_err().to_string();
+    assert!(told.contains("is the state of another run"), "{told}");
     let ended = learn(Groups::Row, 1, 0, Some(&state)).unwrap();
     assert_eq!(bits(&whole.best), bits(&ended.best));
     assert_eq!((whole.step, &whole.looks), (ended.step, &ended.looks));
-    assert!(!state.exists());
+    assert!(state.exists(), "it is there until the result is written");
 }
 
 #[test]
@@ -208,7 +219,8 @@ fn what_is_wrong_is_told_before_anything_is_learned() {
         ("--texts texts --held-out fo=texts/et.txt", "there is no text of `fo`"),
         ("--texts texts --share en=-1", "`-1` is no number above zero"),
         ("--texts texts --rate 0", "0 is no number above zero"),
-        ("--texts texts -o out.txt", "cannot be used multiple times"),
+        ("--texts texts --context 100000", "windows of 100000 tokens are longer"),
+        ("--texts texts --html nowhere/page.html", "there is no such folder to write to"),
     ] {
         let (code, said) = world.tune(words);
         assert_eq!(code, 2, "{words}: {said}");
@@ -222,6 +234,31 @@ fn what_is_wrong_is_told_before_anything_is_learned() {
     refused(&recipe().replace("task_arithmetic", "ties"), "`ties` is not a sum of differences");
     let norms = recipe().replace("weight: 0.5", "weight: {norms: rows}");
     refused(&norms, "a weight that follows from the differences");
+    let model = |name: &str| quickstart(name).display().to_string();
+    let slices = format!(
+        "merge_method: task_arithmetic\nbase_model: {0}\nslices:\n  - sources:\n    - {{model: {0}, layer_range: [0, 4]}}\n    \
+         - {{model: {1}, layer_range: [0, 4]}}\nparameters: {{weight: 1}}\n",
+        model("en"),
+        model("et")
+    );
+    refused(&slices, "write the recipe without slices and modules");
+    let world_of_nothing = World::new(&recipe().replace("weight: 0.5", "weight: 0"));
+    let (code, said) = world_of_nothing.tune("--texts texts --steps 2 --groups layer");
+    assert!(code == 2 && said.contains("is 0, from which a factor cannot lead away"), "{said}");
+    for (output, wanted) in [
+        ("out.txt", "must end in .yaml"),
+        ("nowhere/out.yaml", "there is no such folder"),
+        ("r.yaml", "is the recipe itself"),
+        ("old.yaml", "is there already"),
+    ] {
+        std::fs::write(world.0.path().join("old.yaml"), "mine").unwrap();
+        let mut command = command();
+        command.current_dir(world.0.path()).args(["tune", "r.yaml", "-o", output]);
+        let told = command.args(texts.split_whitespace()).output().unwrap();
+        let (code, said) = (told.status.code().unwrap(), String::from_utf8(told.stderr).unwrap());
+        assert!(code == 2 && said.contains(wanted), "{output}: {said}");
+        assert_eq!(std::fs::read(world.0.path().join("old.yaml")).unwrap(), b"mine");
+    }
     std::fs::write(world.0.path().join("out.tune-state"), "x").unwrap();
     let (code, said) = world.tune(texts);
     assert!(code == 2 && said.contains("--resume"), "{said}");

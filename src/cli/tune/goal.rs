@@ -70,6 +70,11 @@ impl Args {
         let tokenizer = Tokenizer::of(&source.tokenizer, &start).map_err(&mut |found| problems.extend(found));
         let (Ok(config), Ok(tokenizer)) = (config, tokenizer) else { return Err(problems.into()) };
         let limit = config.max_positions.max(2);
+        if let Some(asked) = self.context.filter(|c| *c as usize > limit) {
+            let what =
+                format!("windows of {asked} tokens are longer than the {limit} that the model was made for");
+            problems.push(Problem::error("--context", what));
+        }
         let context = self.context.map_or(512, |c| c as usize).min(limit);
         let vocab = config.vocab;
         let goal = match wanted.is_empty() && !pairs.is_empty() {

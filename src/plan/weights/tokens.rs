@@ -38,7 +38,11 @@ impl Weigher {
         if parts.len() > 1 && parts.iter().all(|p| p.path == parts[0].path) {
             let what = format!("all models are weighed by {}, and so alike", parts[0].path);
             let hint = "leave `language` out: each model's is then the last part of its path";
-            self.problems.push(words[0].1.place.warning(what).hint(hint));
+            let warning = words[0].1.place.warning(what).hint(hint);
+            // Embedding and head would each say it.
+            if !self.problems.iter().any(|told| *told == warning) {
+                self.problems.push(warning);
+            }
         }
         // A vector has one element for each token: a column each.
         let is_vector = target.shape.len() == 1;

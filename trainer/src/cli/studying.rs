@@ -1,5 +1,6 @@
 //! What commands that carry out studies have in common: how large one is, what its report says of itself, and progress.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,6 +74,8 @@ pub(super) struct Show {
     /// What is being made.
     stage: Mutex<String>,
     measured: AtomicUsize,
+    /// What was said to be there, which searches look up for every setting.
+    found: Mutex<BTreeSet<String>>,
 }
 
 impl Show {
@@ -83,7 +86,11 @@ impl Show {
             bar.set_style(style);
         }
         let (last, stage) = (Mutex::new(Instant::now()), Mutex::new(String::new()));
-        Self { quiet, bar, last, stage, measured: AtomicUsize::new(0) }
+        Self { quiet, bar, last, stage, measured: AtomicUsize::new(0), found: Mutex::default() }
+    }
+
+    fn is_new(&self, name: &str) -> bool {
+        self.found.lock().is_ok_and(|mut found| found.insert(name.to_owned()))
     }
 
     pub(super) fn say(&self, text: &str) {
@@ -130,8 +137,15 @@ impl Watch for Show {
                     name.clone_into(&mut stage);
                 }
             }
-            Status::Found => self.say(&format!("{name}: found")),
-            Status::Done { seconds } => self.say(&format!("{name}: {seconds:.1} s")),
+            Status::Found => {
+                if self.is_new(name) {
+                    self.say(&format!("{name}: found"));
+                }
+            }
+            Status::Done { seconds } => {
+                self.is_new(name);
+                self.say(&format!("{name}: {seconds:.1} s"));
+            }
         }
     }
 

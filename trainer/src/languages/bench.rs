@@ -131,7 +131,7 @@ impl<'a> Bench<'a> {
         self.merge(method).on_base(&self.base)
     }
 
-    /// What an earlier contender was best with; its start where it was not tried.
+    /// What an earlier contender was best with; a point without settings where it was not tried.
     pub(super) fn chosen(&self, contender: &str) -> Point {
         self.chosen.get(contender).cloned().unwrap_or_default()
     }

@@ -78,6 +78,9 @@ pub fn run(
         let hint = format!("there are: {}", names.join(", "));
         return Err(Problem::error("--only", "names no merge").hint(hint).into());
     }
+    if let Some(page) = &experiment.page {
+        report::check_page(page)?;
+    }
     let folder = out.join("language-level");
     let made = folder.join("made");
     [&out.join("models"), &made].into_iter().try_for_each(|f| files::folder(f))?;

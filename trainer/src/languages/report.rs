@@ -50,14 +50,9 @@ impl Report<'_> {
     /// # Errors
     /// A page without them; what the machine does.
     pub(super) fn put_into(&self, page: &Path) -> Result<(), Error> {
-        let old = std::fs::read_to_string(page).map_err(ExecError::io("read", page))?;
         let tables = text("", &self.summaries());
         let tables = tables.split_once('\n').map_or("", |(_, rest)| rest.trim());
-        let new = between_marks(&old, tables).ok_or_else(|| {
-            let what = format!("has no `{}` before `{}`", MARKS[0], MARKS[1]);
-            Problem::error(page.display().to_string(), what).hint("tables are put between the two lines")
-        })?;
-        Ok(files::write(page, new)?)
+        Ok(files::write(page, with_tables(page, tables)?)?)
     }
 
     fn arms(&self) -> impl Iterator<Item = Arm> {
@@ -134,6 +129,15 @@ impl Report<'_> {
              have been busy."
                 .into(),
         );
+        let results = &self.results.contenders;
+        let after = results.iter().filter(|c| !c.after.is_empty());
+        let after: Vec<String> = after.map(|c| format!("{} (of {})", c.name, c.after.join(", "))).collect();
+        if !after.is_empty() {
+            rules.push(format!(
+                "Some merges begin with what was chosen for another, whose tries and seconds are not counted as theirs: {}.",
+                after.join("; ")
+            ));
+        }
         let n = study.seeds.len();
         rules.push(if n == 1 {
             "One seed: nothing is known of how much another would differ.".into()
@@ -145,6 +149,24 @@ impl Report<'_> {
         });
         rules
     }
+}
+
+/// Whether tables can be put into a page.
+///
+/// # Errors
+/// A page without marks; what the machine does.
+pub(super) fn check_page(page: &Path) -> Result<(), Error> {
+    with_tables(page, "").map(drop)
+}
+
+/// The text of a page with these tables.
+fn with_tables(page: &Path, tables: &str) -> Result<String, Error> {
+    let old = std::fs::read_to_string(page).map_err(ExecError::io("read", page))?;
+    let new = between_marks(&old, tables).ok_or_else(|| {
+        let what = format!("has no `{}` before `{}`", MARKS[0], MARKS[1]);
+        Problem::error(page.display().to_string(), what).hint("tables are put between the two lines")
+    })?;
+    Ok(new)
 }
 
 /// A page with other text between its marks.
@@ -165,5 +187,18 @@ mod tests {
         assert_eq!(new, format!("before\n{}\n\nnew\n\n{}\nafter\n", MARKS[0], MARKS[1]));
         assert_eq!(between_marks(&new, "new").unwrap(), new);
         assert_eq!(between_marks("no marks", "new"), None);
+    }
+
+    #[test]
+    fn a_page_without_marks_is_known_before_there_are_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = folder.path().join("page.md");
+        assert!(check_page(&page).is_err(), "there is none");
+        std::fs::write(&page, "no marks").unwrap();
+        let told = check_page(&page).unwrap_err().to_string();
+        assert!(told.contains("page.md") && told.contains(MARKS[0]), "{told}");
+        std::fs::write(&page, MARKS.join("\n")).unwrap();
+        check_page(&page).unwrap();
+        assert_eq!(std::fs::read_to_string(&page).unwrap(), MARKS.join("\n"));
     }
 }
