@@ -22,7 +22,8 @@ use super::{Outcome, elsewhere, plan, table::show, texts};
 /// Takes a recipe with `merge_method: task_arithmetic` and begins with its weights. Coefficients follow the gradient of the
 /// merged model's loss on the texts, and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
 /// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, as much
-/// for the sum of gradients, and as much again for each thread.
+/// for the sum of gradients, and as much again for each thread. With --search or --pairs no gradient is needed: a few
+/// coefficients are found by trying them.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe

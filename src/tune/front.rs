@@ -20,7 +20,7 @@ pub fn csv(measures: &[Measure], found: &Found) -> String {
     let names = measures
         .iter()
         .map(|m| field(&m.name))
-        .chain(found.tuned.space.names().into_iter().map(|n| field(&n)));
+        .chain(found.tuned.space.names().into_iter().map(|n| field(&format!("coefficient of {n}"))));
     let mut text = fixed.into_iter().chain(names).collect::<Vec<_>>().join(",") + "\n";
     for at in front(&found.tried) {
         let Tried { x, values, value } = &found.tried[at];

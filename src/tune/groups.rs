@@ -28,6 +28,17 @@ impl Groups {
         }
     }
 
+    /// As it is written where groups are chosen.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Layer => "layer",
+            Self::Tensor => "tensor",
+            Self::Row => "row",
+            Self::RowColumn => "row-column",
+        }
+    }
+
     /// A learning rate that suits them.
     pub(super) fn rate(self) -> f64 {
         match self {

@@ -160,9 +160,11 @@ impl Learner<'_> {
             running.watch.step(step, &seen);
             let stopped = running.cancel.load(Ordering::Relaxed);
             let step = state.adam.steps;
-            if stopped || step % settings.every.max(1) == 0 || step == settings.steps {
+            let due = step % settings.every.max(1) == 0 || step == settings.steps;
+            if stopped || due {
                 sources.check_intact()?;
-                if !stopped {
+                // Also where it was stopped: who goes on takes the next step first.
+                if due {
                     sources.merge(&state.x, &mut merged)?;
                     state.looked(self.look(&merged, step)?);
                 }

@@ -117,10 +117,12 @@ fn space(plan: &Plan, groups: Groups) -> Result<Space, Problems> {
     let coarser = [Groups::Tensor, Groups::Layer, Groups::Model].into_iter().filter(|g| *g < groups);
     let coarser = coarser.filter_map(|g| Some((g, Space::new(plan, g).ok()?.len())));
     let hint = match coarser.into_iter().find(|(_, len)| *len <= MOST) {
-        Some((coarser, len)) => format!("take coarser groups: {} makes {len}", coarser.describe()),
+        Some((coarser, len)) => {
+            format!("`{}`, {}, makes {len}", coarser.name(), coarser.describe())
+        }
         None => "merge fewer models".to_owned(),
     };
-    Err(Problem::error("groups", what).hint(hint).into())
+    Err(Problem::error(format!("groups `{}`", groups.name()), what).hint(hint).into())
 }
 
 struct Seeker<'a> {

@@ -154,7 +154,7 @@ fn the_command_writes_a_front_without_points_that_another_beats() {
     assert!(said.contains("after point 0, held out: ") && said.contains("(en "), "{said}");
     assert!(said.contains("et pairs") && said.contains("2 coefficients, the best of "), "{said}");
     let (first, rows) = table(&world.0.path().join("front.csv"));
-    assert_eq!(first, "point,kept,objective,en,et,fa,et pairs,et,fa");
+    assert_eq!(first, "point,kept,objective,en,et,fa,et pairs,coefficient of et,coefficient of fa");
     let values: Vec<Vec<f64>> =
         rows.iter().map(|row| row[3..7].iter().map(|x| x.parse().unwrap()).collect()).collect();
     assert!(values.len() > 1, "what one language gains costs another: {rows:?}");
@@ -210,7 +210,10 @@ fn what_no_search_can_be_is_told_before_it_begins() {
         ("--texts texts --search --values 0", "--values"),
         ("--texts texts --search --front nowhere/f.csv", "no such folder"),
         ("--texts texts --search --groups tensor", "a search takes at most 50"),
-        ("--texts texts --search --groups row", "take coarser groups: one"),
+        (
+            "--texts texts --search --groups row",
+            "hint: `layer`, one for each layer's attention, MLP and norms, makes 28",
+        ),
         ("--pairs et=one.jsonl", "nothing is left to hold out"),
         ("--pairs et=none.jsonl", "is not a pair of sentences"),
         ("--pairs et=one.jsonl --pairs et=one.jsonl", "two files of pairs of `et`"),
