@@ -67,11 +67,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let silent = args.quiet || args.json;
     let start = Start::named(&args.bos);
-    let (source, text) = args.open()?;
+    let (source, text) = args.open(&start)?;
     let away = source.away();
-    args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
-    source.attach().map_err(Error::from)?;
-    check(&source, args.tokenizer.as_deref(), &start)?;
+    if !away.is_empty() {
+        args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
+        source.attach().map_err(Error::from)?;
+        check(&source, args.tokenizer.as_deref(), &start)?;
+    }
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
@@ -112,8 +114,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 impl Args {
-    /// Model and text; what is wrong with either, or with the output, is reported together.
-    fn open(&self) -> Result<(ModelSource, Text), Error> {
+    /// Model and text; what is wrong with either, or with the output, is reported together. Of a model that is still
+    /// elsewhere more can be said when it is here.
+    fn open(&self, start: &Start) -> Result<(ModelSource, Text), Error> {
         let mut problems = Problems::new();
         let (language, path) = &self.text;
         let text = Text::read(language, path, &self.documents.reading())
@@ -130,6 +133,11 @@ impl Args {
             }
             Err(other) => return Err(other),
         };
+        if let Some(here) = source.as_ref().filter(|source| source.away().is_empty())
+            && let Err(found) = check(here, self.tokenizer.as_deref(), start)
+        {
+            problems.extend(found);
+        }
         match (source, text) {
             (Some(source), Some(text)) if !problems.has_errors() => Ok((source, text)),
             _ => Err(problems.into()),
