@@ -69,9 +69,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let start = Start::named(&args.bos);
     let (source, text) = args.open(&start)?;
     let away = source.away();
+    args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
+    source.attach().map_err(Error::from)?;
     if !away.is_empty() {
-        args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), silent, &AtomicBool::new(false))?;
-        source.attach().map_err(Error::from)?;
         check(&source, args.tokenizer.as_deref(), &start)?;
     }
     if !silent && !source.warnings.is_empty() {
