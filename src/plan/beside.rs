@@ -91,13 +91,14 @@ pub(super) fn review(
         .map(|(model, file)| (model.input, file.input))
         .collect();
     let places: BTreeMap<String, Place> = files(recipe, param).into_iter().rev().collect();
+    let merges = jobs.iter().any(|job| !job.is_as_it_is()); // a single model is copied, whatever its files say
     let models = recipe.models();
     let labels: Vec<&str> = models.iter().map(|model| label(&model.value)).collect();
     for (position, input) in inputs.iter().enumerate() {
         let (Some(file), Some(place)) = (input.beside(), places.get(input.name())) else { continue };
         let of: Vec<usize> =
             used.iter().filter(|(_, file)| *file == position).map(|(model, _)| *model).collect();
-        if of.is_empty() && kind == FileKind::Grams {
+        if merges && of.is_empty() && kind == FileKind::Grams {
             let what = format!("none of the matrices in {} is of a tensor that is merged", input.name());
             problems.push(
                 place.problem(what).hint("the file is of another model, or of another form of this one"),

@@ -171,7 +171,7 @@ fn the_command_writes_a_front_without_points_that_another_beats() {
         .output()
         .unwrap();
     assert!(merge.status.success(), "{}", String::from_utf8_lossy(&merge.stderr));
-    let (code, said) = world.tune("--pairs et=pairs.jsonl --values 1 --json");
+    let (code, said) = world.tune("--pairs et=pairs.jsonl --values 1 --json --overwrite");
     assert_eq!(code, 0, "{said}");
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&said["points"], &said["languages"]), (&7.into(), &serde_json::json!(["et pairs"])));
