@@ -18,6 +18,7 @@ pub mod glob;
 pub mod hub;
 pub mod importance;
 pub mod method;
+pub mod mix;
 pub mod optimise;
 pub mod plan;
 pub mod problem;

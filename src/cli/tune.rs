@@ -127,9 +127,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     args.check(&plan)?;
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
-    args.texts.read(None).map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
+    let given = args.given().map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
-    let read = args.read(&plan)?;
+    let read = args.read(&plan, given)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let count = if args.search.wanted() { "point" } else { "step" };
     let shown = Show::new(args.silent(), count, read.names());

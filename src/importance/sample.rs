@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::decoder::Batch;
 use crate::eval::{Text, Tokenizer, windows};
+use crate::mix::mix;
 use crate::problem::{Problem, Problems};
 
 /// Which part of a text is used.
@@ -96,14 +97,8 @@ impl Sample {
     }
 }
 
-/// A number for each index, by the finalizer of SplitMix64 (Steele, Lea and Flood 2014).
+/// A number for each index.
 fn mixed(seed: u64, index: u64) -> u64 {
-    let mix = |x: u64| {
-        let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ (x >> 31)
-    };
     mix(mix(seed) ^ index)
 }
 

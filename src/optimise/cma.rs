@@ -3,6 +3,7 @@
 //! order of values alone. For up to some fifty dimensions; the names are the tutorial's.
 
 use super::eigen::symmetric;
+use crate::mix::{INCREMENT, mix};
 
 /// When a search ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -181,17 +182,9 @@ impl Cma {
     fn normal(&self, place: usize) -> f64 {
         let base = mix(self.seed ^ mix(self.generation ^ mix(place as u64 + 1)));
         let unit = |x: u64| ((x >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        let (radius, turn) = (unit(mix(base)), unit(mix(base ^ 0x9e37_79b9_7f4a_7c15)));
+        let (radius, turn) = (unit(mix(base)), unit(mix(base ^ INCREMENT)));
         (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * turn).cos()
     }
-}
-
-/// SplitMix64's finaliser (Steele, Lea and Flood 2014).
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -1,23 +1,17 @@
 //! In which order texts are read: by seed and epoch, the same everywhere.
 
+use crate::mix::{INCREMENT, mix};
+
 /// A permutation of `0..len`.
 pub(super) fn permutation(len: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ epoch.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    let mut state = seed.wrapping_mul(INCREMENT) ^ epoch.wrapping_mul(0xd1b5_4a32_d192_ed03);
     let mut order: Vec<usize> = (0..len).collect();
     for i in (1..len).rev() {
         // A remainder is not quite even; no text is so long that it shows.
-        order.swap(i, (next(&mut state) % (i as u64 + 1)) as usize);
+        order.swap(i, (mix(state) % (i as u64 + 1)) as usize);
+        state = state.wrapping_add(INCREMENT);
     }
     order
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -20,6 +20,14 @@ pub(super) fn share(text: &str) -> Result<(String, f64), String> {
     }
 }
 
+/// What the user gave, before anything is known of the model.
+pub(super) struct Given {
+    texts: Vec<Text>,
+    held_out: Vec<Text>,
+    /// With how often they count.
+    pairs: Vec<(f64, Pairs)>,
+}
+
 /// Everything that was read.
 pub(super) struct Read {
     /// None if there are only pairs.
@@ -41,32 +49,39 @@ impl Read {
 
 impl Args {
     /// Every language that there is text of, and pairs.
-    pub(super) fn read(&self, plan: &Plan) -> Result<Read, Error> {
+    pub(super) fn given(&self) -> Result<Given, Problems> {
         let mut problems = Problems::new();
         let mut keep = |found: Problems| problems.extend(found);
         let texts = self.texts.read(None).map_err(&mut keep).unwrap_or_default();
-        let mut held_out = self.texts.read_all(&self.held_out, None).map_err(&mut keep).unwrap_or_default();
-        let share = |language: &str| self.share.iter().rev().find(|s| s.0 == language).map_or(1.0, |s| s.1);
+        let held_out = self.texts.read_all(&self.held_out, None).map_err(&mut keep).unwrap_or_default();
         let pairs = pairs(&self.search.pairs).map_err(&mut keep).unwrap_or_default();
-        let weighed = |pairs: Pairs| (share(&pairs.language), pairs);
+        let weighed = |pairs: Pairs| (self.share(&pairs.language), pairs);
         let pairs: Vec<(f64, Pairs)> = pairs.into_iter().map(weighed).collect();
         if !problems.has_errors() {
             problems.extend(self.unknown(&texts, &pairs));
         }
+        if problems.has_errors() { Err(problems) } else { Ok(Given { texts, held_out, pairs }) }
+    }
+
+    /// How often a language counts.
+    fn share(&self, language: &str) -> f64 {
+        self.share.iter().rev().find(|s| s.0 == language).map_or(1.0, |s| s.1)
+    }
+
+    /// The same in the tokens of the model that the plan will make.
+    pub(super) fn read(&self, plan: &Plan, given: Given) -> Result<Read, Error> {
+        let Given { texts, mut held_out, pairs } = given;
+        let mut problems = Problems::new();
         let mut wanted: Vec<Wanted> = Vec::new();
         for text in texts {
-            let weight = share(&text.language);
+            let weight = self.share(&text.language);
             let of_language = |held_out: &Text| held_out.language == text.language;
             let held_out = held_out.iter().position(of_language).map(|at| held_out.swap_remove(at));
             wanted.push(Wanted { text, held_out, weight });
         }
         let source = model(plan)?;
         let config = Config::read(&source.config, &source.name).map_err(&mut |found| problems.extend(found));
-        let start = match self.bos.as_str() {
-            "auto" => Start::Auto,
-            "none" => Start::Nothing,
-            token => Start::Token(token.to_owned()),
-        };
+        let start = Start::named(&self.bos);
         let tokenizer = Tokenizer::of(&source.tokenizer, &start).map_err(&mut |found| problems.extend(found));
         let (Ok(config), Ok(tokenizer)) = (config, tokenizer) else { return Err(problems.into()) };
         let limit = config.max_positions.max(2);

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use growmerge::device::philox;
 use growmerge::eval::{Reading, Start, Tokenizer};
+use growmerge::mix::mix;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
 
 use super::interleaving::{Interleaving, Turn};
 use super::mixture::Mixture;
-use super::permutation::{Permutation, mix};
+use super::permutation::Permutation;
 use super::quota::quotas;
 use super::shard::{Rules, Shard};
 

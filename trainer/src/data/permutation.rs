@@ -1,5 +1,7 @@
 //! A shuffled order without a list: a keyed permutation of `0..n`.
 
+use growmerge::mix::mix;
+
 /// A Feistel network over the smallest even number of bits that holds `n`, walked along its cycle until it is
 /// back inside `0..n` (Black and Rogaway 2002): a bijection for any round function.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +41,6 @@ impl Permutation {
         }
         (left << self.half) | right
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood 2014).
-pub(super) fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]
