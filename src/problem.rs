@@ -307,6 +307,18 @@ pub enum ExecError {
         /// What was needed and what was allowed, in bytes.
         what: String,
     },
+    /// A device has no room for a block; smaller ones may fit.
+    #[error("the device has no {bytes} bytes of memory left")]
+    DeviceMemory {
+        /// How many were asked for.
+        bytes: usize,
+    },
+    /// A device, its driver or its compiler failed.
+    #[error("{what}")]
+    Device {
+        /// What was attempted, and what came back.
+        what: String,
+    },
     /// A device was asked for arithmetic that it does not have.
     #[error("there is no arithmetic for elements of type {dtype}")]
     NoArithmetic {

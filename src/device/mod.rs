@@ -8,6 +8,7 @@
 //! numbers come from a counter ([`philox`]). Two devices may differ in nothing, not even the last bit.
 
 pub mod cpu;
+pub mod cuda;
 mod importance;
 mod kernels;
 pub mod philox;
