@@ -89,6 +89,11 @@ pub trait Observer: Sync {
 
     /// So much was dealt with; over a run it adds up to the total.
     fn advance(&self, amount: u64);
+
+    /// Something that the user should know, and that changes no result.
+    fn note(&self, what: &str) {
+        let _ = what;
+    }
 }
 
 /// Elements in a unit of a job: [`UNIT`], and as many more as complete a row where rows count.
@@ -168,7 +173,8 @@ where
         .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     tracing::info!(tensors = jobs.len(), threads, block = device.block_elements(), "merging");
     let host = Cpu::new();
-    let context = run::Context { device, host: &host, plan, options, sink, observer };
+    let left_device = AtomicBool::new(false);
+    let context = run::Context { device, host: &host, plan, options, sink, observer, left_device };
     let board = board::Board::new(plan, jobs);
     pool.broadcast(|_| board.work(&context));
     board.finish()
