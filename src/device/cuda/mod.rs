@@ -7,8 +7,10 @@
 //! | `launch.rs` | compiled kernels, launches, results |
 //! | `worker.rs`, `memory.rs` | a queue for each thread, and device memory |
 //! | `resident.rs` | inputs that stay on the device |
-//! | `runtime.rs` | what is asked of a driver |
+//! | `runtime.rs` | what is asked of whatever runs kernels |
+//! | `driver/` | NVIDIA's driver and compiler, the only unsafe code |
 
+pub mod driver;
 mod launch;
 mod memory;
 mod node;
