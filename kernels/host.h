@@ -4,7 +4,6 @@
 //
 // Not part of any build but the tests'. Compile without contraction (-ffp-contract=off).
 
-#pragma once
 #include <atomic>
 #include <barrier>
 #include <cmath>

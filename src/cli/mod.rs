@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod count;
+mod device;
 mod elsewhere;
 mod eval;
 mod explain;

@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
             done => return done,
         }
         let grain = self.job.grain();
-        let half = (block.len() / 2).next_multiple_of(grain);
+        let half = (block.len() / 2).max(1).next_multiple_of(grain);
         if half >= block.len() {
             context.leave_device();
             return self.make_on::<D, Cpu>(context, context.host, block, desks, out);

@@ -17,7 +17,7 @@ use growmerge::problem::ExecError;
 use sha2::{Digest, Sha256};
 
 /// The compiler, if there is one.
-pub fn compiler() -> Option<PathBuf> {
+pub(crate) fn compiler() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
         let name = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
@@ -34,7 +34,7 @@ pub fn compiler() -> Option<PathBuf> {
 
 /// How the threads of a block run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threads {
+pub(crate) enum Threads {
     /// One of them does everything.
     One,
     /// So many at once, in few blocks.
@@ -50,7 +50,7 @@ const GARBAGE: u8 = 0xA5;
 
 /// A device that is the host.
 #[derive(Debug)]
-pub struct Host {
+pub(crate) struct Host {
     compiler: PathBuf,
     threads: Threads,
     /// Bytes that may be allocated at once.
@@ -60,10 +60,10 @@ pub struct Host {
 }
 
 #[derive(Default)]
-pub struct Shared {
+pub(crate) struct Shared {
     memory: Mutex<BTreeMap<Address, Vec<Line>>>,
-    pub uploaded: AtomicU64,
-    pub launches: AtomicUsize,
+    pub(crate) uploaded: AtomicU64,
+    pub(crate) launches: AtomicUsize,
 }
 
 impl std::fmt::Debug for Shared {
@@ -87,28 +87,28 @@ impl Kernel for Compiled {
 
 impl Host {
     /// With so much memory; nothing if there is no compiler.
-    pub fn new(threads: Threads, limit: usize) -> Option<Self> {
+    pub(crate) fn new(threads: Threads, limit: usize) -> Option<Self> {
         let shared = Arc::new(Shared::default());
         Some(Self { compiler: compiler()?, threads, limit, shared, kernels: Mutex::default() })
     }
 
     /// A device on it that may take all of its memory.
-    pub fn device(self) -> (Cuda, Arc<Shared>) {
+    pub(crate) fn device(self) -> (Cuda, Arc<Shared>) {
         let (shared, limit) = (self.shared.clone(), self.limit as u64);
         (Cuda::new(Arc::new(self), limit), shared)
     }
 
     /// A folder that stays between runs.
-    pub fn folder() -> PathBuf {
+    pub(crate) fn folder() -> PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
         std::fs::create_dir_all(&folder).unwrap();
         folder
     }
 
     fn build(&self, source: &Source) -> PathBuf {
-        const HOST: &str = include_str!("../../kernels/host.h");
+        let host = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/host.h")).unwrap();
         let text = format!(
-            "{HOST}\n#line 1 \"kernel\"\n{}\nextern \"C\" void run(const Args *args, unsigned blocks, unsigned threads) {{\n    \
+            "{host}\n#line 1 \"kernel\"\n{}\nextern \"C\" void run(const Args *args, unsigned blocks, unsigned threads) {{\n    \
              host_launch(blocks, threads, [=] {{ {}(*args); }});\n}}\n",
             source.text,
             Source::ENTRY

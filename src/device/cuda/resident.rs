@@ -108,9 +108,4 @@ impl Resident {
         drop(kept);
         gone.into_iter().map(Block::give_up).count() > 0
     }
-
-    /// Bytes on the device.
-    pub(super) fn bytes(&self) -> usize {
-        self.kept().values().map(|entry| entry.block.size()).sum()
-    }
 }
