@@ -1,7 +1,7 @@
 //! Runs kernels on the host: compiled by the system's C++ compiler through `kernels/host.h`.
 //!
 //! It watches what a card would not: memory is filled with garbage, has guards behind it, and copies must stay inside it.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, dead_code)]
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     memory: Mutex<BTreeMap<Address, Vec<Line>>>,
     pub(crate) uploaded: AtomicU64,
     pub(crate) launches: AtomicUsize,
+    /// What was compiled.
+    pub(crate) sources: Mutex<Vec<Source>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -172,6 +174,7 @@ impl Runtime for Host {
         if let Some(known) = kernels.get(&source.text) {
             return Ok(known.clone());
         }
+        self.shared.sources.lock().unwrap().push(source.clone());
         // SAFETY: the library was built from a kernel; it does nothing when it is loaded.
         let library = Mutex::new(unsafe { libloading::Library::new(self.build(source)).unwrap() });
         let compiled = Arc::new(Compiled { library, words: source.words });

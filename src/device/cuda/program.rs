@@ -94,14 +94,17 @@ pub(super) struct Program {
     pub(super) sink: Sink,
     /// What differs from other kernels with the same sink.
     pub(super) body: String,
+    /// The functions that it calls, for those who read sources.
+    calls: Vec<&'static str>,
     pub(super) words: Vec<u64>,
 }
 
 impl Program {
     /// The whole source.
     pub(super) fn source(&self) -> Result<Source, ExecError> {
-        let Self { sink, body, words } = self;
-        let text = [PRELUDE, body, &sink.defines()?, sink.text()].concat();
+        let Self { sink, body, calls, words } = self;
+        let title = format!("// {sink:?}: {}\n", calls.join(", "));
+        let text = [&title, PRELUDE, body, &sink.defines()?, sink.text()].concat();
         Ok(Source { text, words: words.len() })
     }
 
@@ -110,7 +113,7 @@ impl Program {
         debug_assert_eq!(words.len(), sink.words(), "{sink:?}");
         let mut writer = Writer { words: words.to_vec(), ..Writer::default() };
         let values: Vec<String> = outputs.iter().map(|node| writer.value(node)).collect::<Result<_, _>>()?;
-        let Writer { words, leaves, reads, fours, computes, .. } = writer;
+        let Writer { words, leaves, reads, fours, computes, calls, .. } = writer;
         let mut body = String::new();
         for (i, value) in values.iter().enumerate() {
             let _ = write!(body, "    values.of[{i}] = {value};\n");
@@ -127,7 +130,7 @@ impl Program {
             words.len(),
             leaves.max(1),
         );
-        Ok(Self { sink, body, words })
+        Ok(Self { sink, body, calls, words })
     }
 }
 
@@ -138,6 +141,7 @@ struct Writer {
     names: HashMap<*const Node, String>,
     leaves: usize,
     made: usize,
+    calls: Vec<&'static str>,
     reads: String,
     fours: String,
     computes: String,
@@ -191,6 +195,9 @@ impl Writer {
         };
         let name = format!("v{}", self.made);
         self.made += 1;
+        if !self.calls.contains(call) {
+            self.calls.push(call);
+        }
         let mut given = Vec::with_capacity(args.len());
         for (i, arg) in args.iter().enumerate() {
             let text = match arg {
