@@ -1,0 +1,131 @@
+//! NVIDIA's compiler on the sources of kernels, without a card. It is no part of a Rust toolchain: without one this says so
+//! and passes, and GROWMERGE_REQUIRE_NVRTC=1 forbids that.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use growmerge::device::cuda::driver::nvrtc::{self, CompileError, Compiled, Verbosity};
+use growmerge::device::cuda::driver::{Arch, Target};
+use growmerge::device::cuda::source::Source;
+
+/// The cards that are compiled for: A100 and H100.
+const ARCHS: [u32; 2] = [80, 90];
+
+/// A kernel that asks for everything by which machines differ.
+const ARITHMETIC: &str = r#"
+struct Words { unsigned long long w[4]; };
+
+extern "C" __global__ void growmerge_kernel(Words words) {
+    float *out = (float *)words.w[0];
+    const float *a = (const float *)words.w[1];
+    const float *b = (const float *)words.w[2];
+    unsigned long long step = (unsigned long long)gridDim.x * blockDim.x;
+    for (unsigned long long i = (unsigned long long)blockIdx.x * blockDim.x + threadIdx.x; i < words.w[3]; i += step) {
+        double wide = (double)a[i] * (double)b[i] + (double)out[i];
+        out[i] = a[i] * b[i] + sqrtf(out[i]) / b[i] + (float)wide;
+    }
+}
+"#;
+
+/// What is compiled, by name.
+fn sources() -> Vec<(String, Source)> {
+    vec![("arithmetic".into(), Source { text: ARITHMETIC.into(), words: 4 })]
+}
+
+/// Whether there is an NVRTC; if not, says so.
+fn found() -> bool {
+    match nvrtc::compiler() {
+        Ok(compiler) => {
+            println!("NVRTC {} from {}", compiler.version, compiler.from);
+            true
+        }
+        Err(missing) => {
+            let required = std::env::var_os("GROWMERGE_REQUIRE_NVRTC").is_some_and(|v| v == "1");
+            assert!(!required, "{missing}");
+            eprintln!("SKIPPED: {missing} {}", missing.hint().unwrap_or_default());
+            false
+        }
+    }
+}
+
+fn compile(source: &Source, target: Target) -> Compiled {
+    nvrtc::compile(source, target, Verbosity::Resources).unwrap_or_else(|error| panic!("{target}: {error}"))
+}
+
+/// The number in front of a word in a log.
+fn before(log: &str, word: &str) -> Option<u64> {
+    log[..log.find(word)?].split_ascii_whitespace().next_back()?.parse().ok()
+}
+
+#[test]
+fn every_source_compiles_and_says_what_it_takes() {
+    if !found() {
+        return;
+    }
+    for arch in ARCHS.map(Arch::of_number) {
+        let target = nvrtc::target(arch).unwrap();
+        assert_eq!(target, Target::Cubin(arch));
+        for (name, source) in sources() {
+            let compiled = compile(&source, target);
+            assert!(compiled.code.starts_with(b"\x7fELF"), "{name}: a cubin");
+            let text = String::from_utf8_lossy(&compiled.code);
+            assert!(text.contains(Source::ENTRY), "{name}: the kernel is called as it should be");
+            let registers = before(&compiled.log, " registers").unwrap_or_else(|| panic!("{}", compiled.log));
+            let stores = before(&compiled.log, " bytes spill stores").unwrap();
+            let loads = before(&compiled.log, " bytes spill loads").unwrap();
+            println!("{name} {target}: {registers} registers, {stores} + {loads} bytes spilled");
+            assert_eq!(
+                compiled,
+                compile(&source, target),
+                "{name}: a compiler that is asked again says the same"
+            );
+        }
+    }
+}
+
+/// What a driver makes of PTX is up to the driver, unless each instruction says how it rounds.
+#[test]
+fn every_operation_rounds_by_itself() {
+    if !found() {
+        return;
+    }
+    for (name, source) in sources() {
+        let compiled = compile(&source, Target::Ptx(Arch::of_number(80)));
+        assert_eq!(compiled.code.last(), Some(&0), "{name}: a text that ends");
+        let text = String::from_utf8(compiled.code).unwrap();
+        let instructions: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_ascii_whitespace().next())
+            .filter(|word| word.ends_with(".f32") || word.ends_with(".f64"))
+            .collect();
+        assert!(!instructions.is_empty(), "{name}");
+        for word in instructions {
+            let operation = word.split('.').next().unwrap();
+            assert_ne!(operation, "fma", "{name}: {word}");
+            assert!(!word.contains(".ftz") && !word.contains(".approx"), "{name}: {word}");
+            if ["add", "sub", "mul", "div", "sqrt"].contains(&operation) {
+                assert!(word.contains(".rn"), "{name}: {word} may be fused with another");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_source_that_is_wrong_is_refused_with_its_line() {
+    if !found() {
+        return;
+    }
+    let wrong =
+        Source { text: "extern \"C\" __global__ void growmerge_kernel() {\n  x = 1;\n}".into(), words: 1 };
+    let target = Target::Cubin(Arch::of_number(90));
+    match nvrtc::compile(&wrong, target, Verbosity::Quiet) {
+        Err(CompileError::Source { log, .. }) => {
+            assert!(log.contains("growmerge.cu(2)") && log.contains("\"x\" is undefined"), "{log}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let right = Source { text: ARITHMETIC.into(), words: 4 };
+    assert_eq!(nvrtc::compile(&right, target, Verbosity::Quiet).unwrap().log, "", "nothing is said unasked");
+    let old = nvrtc::target(Arch { major: 3, minor: 5 }).unwrap_err().to_string();
+    assert!(old.contains("makes no code for compute capability 3.5"), "{old}");
+    let newest = nvrtc::compiler().unwrap().archs.into_iter().max().unwrap();
+    assert_eq!(nvrtc::target(Arch { major: 99, minor: 0 }), Ok(Target::Ptx(newest)));
+}
