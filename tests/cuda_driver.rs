@@ -155,7 +155,7 @@ fn lanes_of_many_threads_work_side_by_side_and_leave_nothing_behind() {
     // A lane goes from thread to thread, and outlives the driver with work that nobody waited for.
     let mut lane = driver.lane().unwrap();
     let at = lane.allocate(4000).unwrap();
-    let mut lane = std::thread::spawn(move || {
+    let lane = std::thread::spawn(move || {
         lane.upload(at, &[1; 4000]).unwrap();
         lane
     });
