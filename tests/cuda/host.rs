@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,8 +25,10 @@ pub(crate) fn compiler() -> Option<PathBuf> {
         let runs = Command::new(&name).arg("--version").output().is_ok_and(|out| out.status.success());
         if !runs {
             let told = format!("no C++ compiler ({}): kernels are not run on the host", name.display());
-            assert!(std::env::var_os("GROWMERGE_REQUIRE_CXX").is_none(), "{told}");
-            eprintln!("SKIPPED: {told}");
+            let required = std::env::var_os("GROWMERGE_REQUIRE_CXX").is_some_and(|v| v == "1");
+            assert!(!required, "{told}");
+            // Past the test harness, which shows nothing of a test that passes.
+            let _ = writeln!(std::io::stderr(), "skipped: {told}");
         }
         runs.then(|| name.into())
     };
