@@ -59,8 +59,10 @@ pub(crate) struct Host {
     /// Bytes that may be allocated at once.
     limit: usize,
     shared: Arc<Shared>,
-    kernels: Mutex<BTreeMap<String, Arc<Compiled>>>,
 }
+
+/// Kernels by their libraries, of all devices: a library that is loaded twice is one, and so is the memory that its threads share.
+static KERNELS: Mutex<BTreeMap<PathBuf, Arc<Compiled>>> = Mutex::new(BTreeMap::new());
 
 #[derive(Default)]
 pub(crate) struct Shared {
@@ -94,7 +96,7 @@ impl Host {
     /// With so much memory; nothing if there is no compiler.
     pub(crate) fn new(threads: Threads, limit: usize) -> Option<Self> {
         let shared = Arc::new(Shared::default());
-        Some(Self { compiler: compiler()?, threads, limit, shared, kernels: Mutex::default() })
+        Some(Self { compiler: compiler()?, threads, limit, shared })
     }
 
     /// A device on it that may take all of its memory.
@@ -173,15 +175,16 @@ impl Runtime for Host {
     }
 
     fn compile(&self, source: &Source) -> Result<Arc<dyn Kernel>, ExecError> {
-        let mut kernels = self.kernels.lock().unwrap();
-        if let Some(known) = kernels.get(&source.text) {
+        self.shared.sources.lock().unwrap().push(source.clone());
+        let file = self.build(source);
+        let mut kernels = KERNELS.lock().unwrap();
+        if let Some(known) = kernels.get(&file) {
             return Ok(known.clone());
         }
-        self.shared.sources.lock().unwrap().push(source.clone());
         // SAFETY: the library was built from a kernel; it does nothing when it is loaded.
-        let library = Mutex::new(unsafe { libloading::Library::new(self.build(source)).unwrap() });
+        let library = Mutex::new(unsafe { libloading::Library::new(&file).unwrap() });
         let compiled = Arc::new(Compiled { library, words: source.words });
-        kernels.insert(source.text.clone(), compiled.clone());
+        kernels.insert(file, compiled.clone());
         Ok(compiled)
     }
 

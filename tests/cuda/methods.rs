@@ -7,11 +7,10 @@ use growmerge::execute::UNIT;
 use growmerge::method::METHODS;
 use safetensors::tensor::Dtype;
 
-use super::host::{Host, Threads};
+use super::card::devices;
+use super::host::Threads;
 use super::support::every::{Set, same, set};
 use super::support::{plan, run};
-
-const ROOM: usize = 1 << 30;
 
 /// The method that a recipe names.
 fn method(recipe: &str) -> &str {
@@ -24,7 +23,7 @@ fn agree(set: &Set, cuda: &Cuda, threads: usize) -> Vec<String> {
     for text in set.recipes() {
         let plan = plan(&text);
         let (cpu, gpu) = (run(&plan, &Cpu::new(), 2).unwrap(), run(&plan, cuda, threads).unwrap());
-        assert!(same(&cpu, &gpu), "{cuda:?}\n{text}");
+        assert!(same(&cpu, &gpu), "{}\n{text}", cuda.runtime().name());
         methods.push(method(&text).to_owned());
     }
     methods
@@ -32,15 +31,14 @@ fn agree(set: &Set, cuda: &Cuda, threads: usize) -> Vec<String> {
 
 #[test]
 fn every_method_gives_the_same_bytes() {
-    let Some(host) = Host::new(Threads::One, ROOM) else { return };
-    let (cuda, shared) = host.device();
     let large = set(true, [Dtype::BF16; 4]);
-    let mut methods = agree(&large, &cuda, 2);
-    assert!(shared.launches.load(std::sync::atomic::Ordering::Relaxed) > 100);
-    // Those that read files beside the models have tests of their own.
-    methods.extend(["fisher", "regmean"].map(str::to_owned));
-    for method in METHODS {
-        assert!(methods.iter().any(|m| m == method.name), "{} was not run", method.name);
+    for cuda in devices(Threads::One) {
+        let mut methods = agree(&large, &cuda, 2);
+        // Those that read files beside the models are in tests/beside.
+        methods.extend(["fisher", "regmean"].map(str::to_owned));
+        for method in METHODS {
+            assert!(methods.iter().any(|m| m == method.name), "{} was not run", method.name);
+        }
     }
 }
 
@@ -49,7 +47,8 @@ fn blocks_types_and_threads_side_by_side_give_the_same_bytes() {
     use Dtype::{BF16, F16, F32, F64};
     let mixed = set(false, [F32, BF16, F16, F64]);
     for (threads, block) in [(Threads::One, LINE), (Threads::One, 1), (Threads::Together(3), UNIT)] {
-        let Some(host) = Host::new(threads, ROOM) else { return };
-        agree(&mixed, &host.device().0.with_block_elements(block), 3);
+        for cuda in devices(threads) {
+            agree(&mixed, &cuda.with_block_elements(block), 3);
+        }
     }
 }
