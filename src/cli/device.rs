@@ -64,21 +64,21 @@ pub(super) enum Machine {
 pub(super) struct Work {
     /// Bytes of inputs, passes counted, of all merges.
     pub(super) read: u64,
-    /// Bytes of the files that are read.
-    pub(super) files: u64,
+    /// Bytes of the inputs of the merge that has most.
+    pub(super) inputs: u64,
 }
 
 impl Work {
     /// Of one merge.
     pub(super) fn of(plan: &Plan) -> Self {
         let jobs: Vec<usize> = (0..plan.jobs.len()).collect();
-        let files = plan.files().map(|file| file.bytes().len() as u64).sum();
-        Self { read: execute::total_bytes(plan, &jobs), files }
+        let inputs = plan.jobs.iter().map(|job| job.input_bytes(&plan.inputs)).sum();
+        Self { read: execute::total_bytes(plan, &jobs), inputs }
     }
 
-    /// Of both; `other` reads the same files where they are no more.
+    /// Of both, which mostly read the same files.
     pub(super) fn and(self, other: Self) -> Self {
-        Self { read: self.read + other.read, files: self.files.max(other.files) }
+        Self { read: self.read + other.read, inputs: self.inputs.max(other.inputs) }
     }
 }
 
@@ -93,18 +93,18 @@ fn pays(work: Work, memory: u64) -> (bool, String) {
     if work.read < SMALL {
         return (false, format!("{read} to read are merged before a card is ready"));
     }
-    if work.read * 10 < work.files * USES {
+    if work.read * 10 < work.inputs * USES {
         return (
             false,
             "every input is read once, and to copy it to a card costs as much as to merge it".into(),
         );
     }
-    if work.files > memory {
-        let files = size::show(work.files);
+    if work.inputs > memory {
+        let inputs = size::show(work.inputs);
         return (
             true,
             format!(
-                "inputs are read more than once ({read} of {files}, of which {} stay on the card)",
+                "inputs are read more than once ({read} of {inputs}, of which {} stay on the card)",
                 size::show(memory)
             ),
         );
@@ -113,7 +113,7 @@ fn pays(work: Work, memory: u64) -> (bool, String) {
         true,
         format!(
             "inputs stay on the card and are read more than once there ({read} of {})",
-            size::show(work.files)
+            size::show(work.inputs)
         ),
     )
 }
@@ -161,6 +161,16 @@ impl Options {
 pub(super) enum Fitted {
     Host(Cpu),
     Card(Cuda),
+}
+
+impl Fitted {
+    /// The device in a word, or its own.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Host(_) => "cpu".into(),
+            Self::Card(cuda) => cuda.runtime().name(),
+        }
+    }
 }
 
 impl Machine {
@@ -254,13 +264,13 @@ mod tests {
     #[test]
     fn a_card_pays_where_what_is_copied_there_is_used_again() {
         let gib = |n: u64| n << 30;
-        let takes = |read, files, memory| pays(Work { read: gib(read), files: gib(files) }, gib(memory)).0;
+        let takes = |read, inputs, memory| pays(Work { read: gib(read), inputs: gib(inputs) }, gib(memory)).0;
         assert!(!takes(1, 1, 80), "too small");
         assert!(!takes(14, 14, 80), "once");
         assert!(takes(28, 14, 80), "two passes");
         assert!(takes(28, 14, 8), "two passes through little memory");
-        let grid =
-            (0..130).fold(Work { read: 0, files: 0 }, |all, _| all.and(Work { read: gib(7), files: gib(7) }));
+        let grid = (0..130)
+            .fold(Work { read: 0, inputs: 0 }, |all, _| all.and(Work { read: gib(7), inputs: gib(7) }));
         assert!(pays(grid, gib(80)).0, "many merges of the same");
     }
 }

@@ -165,7 +165,7 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
     let (members, options) = (args.only.members(grid).map_err(Error::from)?, args.options.plan_options());
     let mut library = args.elsewhere.library_of(&args.recipe, members.iter().map(|m| &m.reading))?;
     let mut order: Vec<(Vec<String>, &Member)> = Vec::new();
-    let mut work = Work { read: 0, files: 0 };
+    let mut work = Work { read: 0, inputs: 0 };
     let warnings = check(&members, &options, &mut library, |member, plan| {
         work = work.and(Work::of(plan));
         order.push((plan.inputs.iter().map(|i| i.name().to_owned()).collect(), member));

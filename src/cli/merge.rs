@@ -185,6 +185,8 @@ pub(super) struct Done {
     /// Bytes of inputs, passes counted.
     read: u64,
     seconds: f64,
+    /// Where it ran.
+    device: String,
 }
 
 impl Done {
@@ -192,13 +194,15 @@ impl Done {
         serde_json::json!({
             "out": out, "method": plan.method.name, "plan": plan.digest, "tensors": plan.jobs.len(),
             "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": self.seconds,
+            "device": self.device,
         })
     }
 
     pub(super) fn describe(&self, plan: &Plan, out: &Path) -> String {
-        let Self { read, seconds } = self;
+        let Self { read, seconds, device } = self;
+        let on = if device == "cpu" { String::new() } else { format!(" on {device}") };
         format!(
-            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
+            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s{on}, {}/s\n",
             plan.models().count(),
             plan.method.name,
             out.display(),
@@ -257,7 +261,7 @@ pub(super) fn write(
     done?;
     let hashes = args.hash_inputs.then(|| hash_inputs(plan)).transpose()?;
     draft.finish(hashes.as_ref())?;
-    Ok(Merged::Now(Done { read, seconds: started.elapsed().as_secs_f64() }))
+    Ok(Merged::Now(Done { read, seconds: started.elapsed().as_secs_f64(), device: device.name() }))
 }
 
 /// The first signal asks the merge to stop after the units in work; a second one ends the program.

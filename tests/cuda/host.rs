@@ -1,7 +1,7 @@
 //! Runs kernels on the host: compiled by the system's C++ compiler through `kernels/host.h`.
 //!
 //! It watches what a card would not: memory is filled with garbage, has guards behind it, and copies must stay inside it.
-#![allow(unsafe_code, dead_code)]
+#![allow(unsafe_code, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -172,7 +172,7 @@ mod tests {
         for bytes in (0..3 << 20).step_by(97) {
             let size = class(bytes);
             assert!(
-                size >= bytes && size % GRAIN == 0 && size <= bytes + bytes / 8 + GRAIN,
+                size >= bytes && size.is_multiple_of(GRAIN) && size <= bytes + bytes / 8 + GRAIN,
                 "{bytes} {size}"
             );
             sizes.insert(size);

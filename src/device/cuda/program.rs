@@ -116,7 +116,7 @@ impl Program {
         let Writer { words, leaves, reads, fours, computes, calls, .. } = writer;
         let mut body = String::new();
         for (i, value) in values.iter().enumerate() {
-            let _ = write!(body, "    values.of[{i}] = {value};\n");
+            let _ = writeln!(body, "    values.of[{i}] = {value};");
         }
         let body = format!(
             "#define OUTPUTS {}\n\
@@ -183,7 +183,7 @@ impl Writer {
                 let (ty, from) = words_of(*dtype)?;
                 let (at, leaf) = (self.word(block.at()), self.leaves);
                 self.leaves += 1;
-                let _ = write!(self.reads, "    leaves.of[{leaf}] = from_{from}(((const {ty} *){at})[i]);\n");
+                let _ = writeln!(self.reads, "    leaves.of[{leaf}] = from_{from}(((const {ty} *){at})[i]);");
                 let _ = write!(
                     self.fours,
                     "    const Four<{ty}> x{leaf} = ((const Four<{ty}> *){at})[four];\n\
@@ -225,12 +225,12 @@ impl Writer {
             };
             given.push(text);
         }
-        let _ = write!(self.computes, "    const float {name} = {call}({});\n", given.join(", "));
+        let _ = writeln!(self.computes, "    const float {name} = {call}({});", given.join(", "));
         Ok(name)
     }
 
     fn array(&mut self, ty: &str, name: &str, arg: usize, of: Vec<String>) -> String {
-        let _ = write!(self.computes, "    const {ty} {name}_{arg}[] = {{{}}};\n", of.join(", "));
+        let _ = writeln!(self.computes, "    const {ty} {name}_{arg}[] = {{{}}};", of.join(", "));
         format!("{name}_{arg}")
     }
 }
