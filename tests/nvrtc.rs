@@ -24,6 +24,8 @@ const ARCHS: [u32; 2] = [80, 90];
 const ARITHMETIC: &str = r#"
 struct Words { unsigned long long w[4]; };
 
+static __device__ float unused(float x) { return x; }
+
 extern "C" __global__ void growmerge_kernel(Words words) {
     float *out = (float *)words.w[0];
     const float *a = (const float *)words.w[1];

@@ -128,6 +128,8 @@ pub fn target(arch: Arch) -> Result<Target, CompileError> {
 pub fn compile(source: &Source, target: Target, verbosity: Verbosity) -> Result<Compiled, CompileError> {
     let mut options: Vec<String> = Source::OPTIONS.map(String::from).to_vec();
     options.push(format!("--gpu-architecture={target}"));
+    // A source has every function that some kernel calls, and each calls few.
+    options.push("--diag-suppress=177".into());
     match verbosity {
         Verbosity::Quiet => {}
         Verbosity::Resources => options.push("--ptxas-options=-v".into()),
