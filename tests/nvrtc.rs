@@ -9,9 +9,11 @@ mod support;
 use std::io::Write;
 use std::sync::OnceLock;
 
+use growmerge::checkpoint::DType;
 use growmerge::device::cuda::driver::nvrtc::{self, CompileError, Compiled, Verbosity};
 use growmerge::device::cuda::driver::{Arch, Target};
 use growmerge::device::cuda::source::Source;
+use growmerge::device::{Chunk, Device};
 use host::{Host, Threads};
 use safetensors::tensor::Dtype;
 use support::every::set;
@@ -48,7 +50,14 @@ fn sources() -> &'static [(String, Source)] {
         for text in set(false, [Dtype::BF16; 4]).recipes() {
             run(&plan(&text), &cuda, 2).unwrap();
         }
+        // As many arguments as a kernel may have.
+        let mut sum = cuda.zeros(4).unwrap();
+        for _ in 0..370 {
+            cuda.add_scaled(&mut sum, 0.5, Chunk { dtype: DType::BF16, bytes: &[0; 8] }).unwrap();
+        }
+        cuda.store(&sum, DType::BF16, &mut [0; 8]).unwrap();
         let made = shared.sources.lock().unwrap();
+        assert!(made.iter().any(|source| source.words > 700));
         let named =
             |source: &Source| (source.text.lines().next().unwrap_or_default().to_owned(), source.clone());
         sources.extend(made.iter().map(named));

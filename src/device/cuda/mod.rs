@@ -2,7 +2,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `primitives.rs` | [`Device`](super::Device): what each primitive notes or runs |
+//! | `primitives.rs` | [`Device`](super::Device): what each primitive notes |
+//! | `results.rs`, `ranked.rs` | those that run a kernel |
 //! | `node.rs`, `program.rs` | what was noted, and the kernel that becomes of it |
 //! | `launch.rs` | compiled kernels, launches, results |
 //! | `worker.rs`, `memory.rs` | a queue for each thread, and device memory |
@@ -16,7 +17,9 @@ mod memory;
 mod node;
 mod primitives;
 mod program;
+mod ranked;
 mod resident;
+mod results;
 pub mod runtime;
 pub mod source;
 mod worker;

@@ -1,19 +1,14 @@
-//! What each primitive notes or runs.
+//! What each primitive notes; `results.rs` and `ranked.rs` have those that run something.
 
 use super::node::{Arg, MOST_WORDS, Node};
 use super::program::Sink;
 use super::{Cuda, CudaBuf};
 use crate::checkpoint::DType;
-use crate::device::cpu::Cpu;
-use crate::device::ranks::Limits;
 use crate::device::{
     Chunk, Cut, Device, Divisor, Draw, Finiteness, Importance, Outside, Overlap, Power, RankedDraw, Vote,
     Window,
 };
 use crate::problem::ExecError;
-
-/// In rows up to this length a rank is counted element by element; longer ones are ranked on the host.
-const LONGEST_RANKED: usize = 1 << 15;
 
 impl CudaBuf {
     fn arg(&self) -> Arg {
@@ -52,54 +47,6 @@ impl Cuda {
     /// Notes what becomes of a value.
     fn change(&self, x: &mut CudaBuf, call: &'static str, args: Vec<Arg>) -> Result<(), ExecError> {
         *x = self.note(call, args, x.len)?;
-        Ok(())
-    }
-
-    /// Sums of lines.
-    fn lines<T: bytemuck::Pod>(
-        &self,
-        sink: Sink,
-        bufs: &[&CudaBuf],
-        line: usize,
-        key: u32,
-    ) -> Result<Vec<T>, ExecError> {
-        let len = bufs.first().map_or(0, |buf| buf.len);
-        let line = line.max(1);
-        let lines = len.div_ceil(line);
-        let mut sums = vec![T::zeroed(); lines];
-        if lines == 0 {
-            return Ok(sums);
-        }
-        let nodes = self.small(bufs)?;
-        self.with_worker(|worker| {
-            let room = worker.room(size_of_val(sums.as_slice()))?;
-            let mut words = vec![room, len as u64, line as u64, lines as u64];
-            if sink != Sink::Divergences {
-                words.push(u64::from(key));
-            }
-            self.queue(worker, sink, lines, &words, &nodes.iter().collect::<Vec<_>>())?;
-            self.results(worker, room, bytemuck::cast_slice_mut(&mut sums))
-        })?;
-        Ok(sums)
-    }
-
-    /// By rank on the host.
-    fn rank_on_host(
-        &self,
-        x: &mut CudaBuf,
-        width: usize,
-        draw: RankedDraw,
-        first: u64,
-    ) -> Result<(), ExecError> {
-        let mut bytes = vec![0; x.len * 4];
-        let node = self.settled(&x.node, x.len)?;
-        if let Node::Stored { block, .. } = node.as_ref() {
-            self.with_worker(|worker| self.results(worker, block.at(), &mut bytes))?;
-        }
-        let host = Cpu::new();
-        let mut values = host.load(Chunk { dtype: DType::F32, bytes: &bytes })?;
-        host.keep_ranked(&mut values, width, draw, first)?;
-        x.node = self.stored(Chunk { dtype: DType::F32, bytes: bytemuck::cast_slice(values.values()) })?;
         Ok(())
     }
 }
@@ -175,17 +122,7 @@ impl Device for Cuda {
     }
 
     fn add_column_dots(&self, x: &CudaBuf, y: &CudaBuf, sums: &mut [f64]) -> Result<(), ExecError> {
-        if x.len == 0 || sums.is_empty() {
-            return Ok(());
-        }
-        let (nodes, width) = (self.small(&[x, y])?, sums.len());
-        self.with_worker(|worker| {
-            let room = worker.room(size_of_val(sums))?;
-            worker.queue.with(|lane| lane.upload(room, bytemuck::cast_slice(sums)))?;
-            let words = [room, x.len as u64, width as u64];
-            self.queue(worker, Sink::ColumnDots, width, &words, &nodes.iter().collect::<Vec<_>>())?;
-            self.results(worker, room, bytemuck::cast_slice_mut(sums))
-        })
+        self.columns(x, y, sums)
     }
 
     fn line_abs_sums(&self, x: &CudaBuf, line: usize) -> Result<Vec<f64>, ExecError> {
@@ -193,27 +130,7 @@ impl Device for Cuda {
     }
 
     fn abs_counts(&self, x: &CudaBuf, window: Window, bins: &mut [u32]) -> Result<Outside, ExecError> {
-        if x.len == 0 {
-            return Ok(Outside::default());
-        }
-        // First how many lie above and the offsets' bits, then the bins.
-        const BINS: usize = 256;
-        let mut counted = vec![0u64; (BINS + window.bins * 4).div_ceil(8)];
-        self.with_worker(|worker| {
-            let bytes = size_of_val(counted.as_slice());
-            let room = worker.room(bytes)?;
-            worker.queue.with(|lane| lane.clear(room, bytes))?;
-            let high = u32::try_from(window.high()).unwrap_or(u32::MAX);
-            let [low, high, shift] = [window.low, high, window.shift].map(u64::from);
-            let words = [room + BINS as u64, x.len as u64, low, high, shift, room];
-            self.queue(worker, Sink::AbsCounts, x.len, &words, &[&x.node])?;
-            self.results(worker, room, bytemuck::cast_slice_mut(&mut counted))
-        })?;
-        let of_window: &[u32] = bytemuck::cast_slice(&counted[BINS / 8..]);
-        for (bin, count) in bins.iter_mut().zip(of_window) {
-            *bin += count;
-        }
-        Ok(Outside { above: counted[0], residue: counted[1] as u32 & ((1 << window.shift) - 1) })
+        self.counts(x, window, bins)
     }
 
     fn equal_counts(&self, x: &CudaBuf, key: u32, line: usize) -> Result<Vec<u32>, ExecError> {
@@ -247,34 +164,7 @@ impl Device for Cuda {
         draw: RankedDraw,
         first: u64,
     ) -> Result<(), ExecError> {
-        let width = width.max(1);
-        if x.len == 0 {
-            return Ok(());
-        }
-        if width.min(x.len) > LONGEST_RANKED {
-            return self.rank_on_host(x, width, draw, first);
-        }
-        let Limits { always, never, lowest, ranks } = Limits::of(width, draw);
-        let node = self.settled(&x.node, x.len)?;
-        let kept = self.with_worker(|worker| {
-            let block = self.block(worker, x.len * 4)?;
-            let words = [
-                block.at(),
-                x.len as u64,
-                width as u64,
-                draw.key,
-                first,
-                u64::from(always),
-                u64::from(never),
-                lowest.to_bits(),
-                ranks.to_bits(),
-            ];
-            self.queue(worker, Sink::Ranked, x.len, &words, &[&node])?;
-            worker.queue.with(|lane| lane.wait())?;
-            Ok(block)
-        })?;
-        x.node = Node::stored(kept, DType::F32);
-        Ok(())
+        self.rank(x, width.max(1), draw, first)
     }
 
     fn elect(
@@ -360,20 +250,7 @@ impl Device for Cuda {
     }
 
     fn overlaps(&self, deltas: &[CudaBuf], epsilon: f32) -> Result<Vec<Overlap>, ExecError> {
-        let mut counts = vec![[0u64; 2]; deltas.len()];
-        let Some(len) = deltas.first().map(|x| x.len).filter(|len| *len > 0) else {
-            return Ok(vec![Overlap::default(); deltas.len()]);
-        };
-        let nodes = self.small(&deltas.iter().collect::<Vec<_>>())?;
-        self.with_worker(|worker| {
-            let bytes = size_of_val(counts.as_slice());
-            let room = worker.room(bytes)?;
-            worker.queue.with(|lane| lane.clear(room, bytes))?;
-            let words = [room, len as u64, u64::from(epsilon.to_bits())];
-            self.queue(worker, Sink::Overlaps, len, &words, &nodes.iter().collect::<Vec<_>>())?;
-            self.results(worker, room, bytemuck::cast_slice_mut(&mut counts))
-        })?;
-        Ok(counts.into_iter().map(|[shared, alone]| Overlap { shared, alone }).collect())
+        self.shared_changes(deltas, epsilon)
     }
 
     fn row_divergences(&self, x: &CudaBuf, y: &CudaBuf, width: usize) -> Result<Vec<f64>, ExecError> {
@@ -381,19 +258,6 @@ impl Device for Cuda {
     }
 
     fn store(&self, x: &CudaBuf, dtype: DType, out: &mut [u8]) -> Result<Finiteness, ExecError> {
-        if x.len == 0 {
-            return Ok(Finiteness::Finite);
-        }
-        let mut flag = [0; 4];
-        self.with_worker(|worker| {
-            let bytes = (x.len * dtype.size()).next_multiple_of(256);
-            let room = worker.room(bytes + 256)?;
-            let at = room + bytes as u64;
-            worker.queue.with(|lane| lane.clear(at, flag.len()))?;
-            self.queue(worker, Sink::Store(dtype), x.len, &[room, x.len as u64, at], &[&x.node])?;
-            self.results(worker, room, out)?;
-            self.results(worker, at, &mut flag)
-        })?;
-        Ok(if flag == [0; 4] { Finiteness::Finite } else { Finiteness::NonFinite })
+        self.bring(x, dtype, out)
     }
 }
