@@ -36,6 +36,7 @@ typedef struct Work {
     const char *from;
     size_t bytes;
     uint64_t words[3];
+    void *module;
     struct Work *next;
 } Work;
 typedef struct { Work *first, **end; uint64_t queued, done; } Stream;
@@ -260,7 +261,17 @@ EXPORT int cuModuleLoadData(void **raw, const void *image) {
     *raw = module;
     return SUCCESS;
 }
-EXPORT int cuModuleUnload(void *raw) { ENTERED(); note("unload"); free(raw); return SUCCESS; }
+EXPORT int cuModuleUnload(void *raw) {
+    ENTERED();
+    pthread_mutex_lock(&lock);
+    int queued = 0;
+    for (int i = 0; i < 64; i++)
+        for (Work *work = streams[i] ? streams[i]->first : NULL; work; work = work->next) queued |= work->module == raw;
+    pthread_mutex_unlock(&lock);
+    note(queued ? "a kernel that was queued is unloaded" : "unload");
+    free(raw);
+    return SUCCESS;
+}
 EXPORT int cuModuleGetFunction(void **raw, void *module, const char *name) {
     if (strcmp(name, "growmerge_kernel")) return NOT_FOUND;
     *raw = module;
@@ -276,7 +287,7 @@ EXPORT int cuFuncGetParamInfo(void *raw, size_t index, size_t *offset, size_t *b
 EXPORT int cuLaunchKernel(void *raw, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                           unsigned shared, void *stream, void **parameters, void **extra) {
     if (!gx || !bx || gy * gz * by * bz != 1 || shared || extra || ((Module *)raw)->words != 3) return INVALID_VALUE;
-    Work work = {.kind = ADD};
+    Work work = {.kind = ADD, .module = raw};
     memcpy(work.words, parameters[0], sizeof work.words);
     return put(stream, work);
 }
