@@ -160,6 +160,8 @@ impl Writer {
         while let Some(node) = open.last().copied() {
             let before = open.len();
             open.extend(node.of().filter(|of| !self.names.contains_key(&Arc::as_ptr(of))));
+            // First come those that are used first: what is read is then needed in the order of reading.
+            open[before..].reverse();
             if open.len() > before {
                 continue;
             }
