@@ -8,7 +8,7 @@ use std::path::Path;
 
 use support::{command, read, values};
 
-const SUBCOMMANDS: [&str; 11] = [
+const SUBCOMMANDS: [&str; 12] = [
     "plan",
     "explain",
     "merge",
@@ -18,6 +18,7 @@ const SUBCOMMANDS: [&str; 11] = [
     "check",
     "extract-lora",
     "methods",
+    "devices",
     "schema",
     "completions",
 ];

@@ -7,7 +7,6 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use growmerge::arch::{Family, Position};
-use growmerge::device::cpu::{Cpu, CpuBuf};
 use growmerge::device::{Chunk, Device};
 use growmerge::eval::{
     Baseline, Evaluator, ModelSource, Noise, Reading, Split, Text, Tolerance, Tolerances, Why,
@@ -31,9 +30,12 @@ fn plan(recipe: &Path) -> Plan {
 #[derive(Debug)]
 struct WrongSign(Box<dyn AnyOperator>);
 
-impl RunsOn<Cpu> for WrongSign {
-    fn merge_on(&self, d: &Cpu, x: &Block<'_>) -> Result<CpuBuf, ExecError> {
-        let merged = self.0.merge_on(d, x)?;
+impl<D: Device> RunsOn<D> for WrongSign
+where
+    dyn AnyOperator: RunsOn<D>,
+{
+    fn merge_on(&self, d: &D, x: &Block<'_>) -> Result<D::Buf, ExecError> {
+        let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(self.0.as_ref(), d, x)?;
         let mut mirrored = d.zeros(x.len())?;
         d.add_scaled(&mut mirrored, 2.0, x.base.unwrap_or(x.models[0]))?;
         d.axpy(&mut mirrored, -1.0, &merged)?;

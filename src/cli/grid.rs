@@ -11,6 +11,7 @@ use growmerge::problem::{Error, Gathering, Problem, Problems, nearest};
 use growmerge::recipe::{Contents, Grid, Member, Reading};
 use serde_json::json;
 
+use super::device::Work;
 use super::merge::{self, Merged};
 use super::plan::{self, Shown};
 use super::{Outcome, size, table::table};
@@ -164,7 +165,9 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
     let (members, options) = (args.only.members(grid).map_err(Error::from)?, args.options.plan_options());
     let mut library = args.elsewhere.library_of(&args.recipe, members.iter().map(|m| &m.reading))?;
     let mut order: Vec<(Vec<String>, &Member)> = Vec::new();
+    let mut work = Work { read: 0, inputs: 0 };
     let warnings = check(&members, &options, &mut library, |member, plan| {
+        work = work.and(Work::of(plan));
         order.push((plan.inputs.iter().map(|i| i.name().to_owned()).collect(), member));
     })
     .map_err(Error::from)?;
@@ -177,6 +180,7 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
         inputs.sort();
     }
     order.sort_by(|a, b| a.0.cmp(&b.0));
+    let machine = args.device.open(args.silent(), work)?;
     let cancel = merge::cancel_on_signal()?;
     let mut ended: Vec<(&Member, Ended)> = Vec::new();
     let mut records = Vec::new();
@@ -185,7 +189,7 @@ pub(super) fn merge(args: &merge::Args, grid: &Grid) -> anyhow::Result<Outcome> 
         // The checkpoints are open already, so this is quick, and plans need not be kept.
         let result = Plan::from_reading_with(member.reading.clone(), &options, &mut library)
             .map_err(Error::from)
-            .and_then(|plan| Ok((merge::write(args, &plan, &out, &cancel)?, plan)));
+            .and_then(|plan| Ok((merge::write(args, &machine, &plan, &out, &cancel)?, plan)));
         let end = match result {
             Ok((Merged::Now(done), plan)) => {
                 if !args.silent() {

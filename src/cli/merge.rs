@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Options};
 use growmerge::plan::{Plan, Stage};
-use growmerge::problem::{Error, ExecError, Problem};
+use growmerge::problem::{Error, Problem};
 use growmerge::recipe::Contents;
 use growmerge::write::{Draft, Existing, Opened, Sync};
 
+use super::device::{self, Fitted, Machine, Work};
 use super::{
     Outcome, elsewhere, grid, plan,
     progress::{Measure, Progress},
@@ -58,6 +58,8 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
+    pub(super) device: device::Options,
+    #[command(flatten)]
     pub(super) options: plan::Options,
     #[command(flatten)]
     pub(super) elsewhere: elsewhere::Options,
@@ -92,11 +94,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !args.silent() && !plan.warnings.is_empty() {
         eprintln!("{}", plan.warnings);
     }
+    let machine = args.device.open(args.silent(), Work::of(&plan))?;
     let cancel = cancel_on_signal()?;
     for (stage, folder) in stages.into_iter().zip(folders) {
-        tell(args, &stage.plan, &folder, &cancel)?;
+        tell(args, &machine, &stage.plan, &folder, &cancel)?;
     }
-    tell(args, &plan, &args.out, &cancel)?;
+    tell(args, &machine, &plan, &args.out, &cancel)?;
     Ok(Outcome::Done)
 }
 
@@ -157,8 +160,8 @@ fn stage_folder(out: &Path, stage: &str) -> PathBuf {
 }
 
 /// Merges a plan into a folder, and says what was done.
-fn tell(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
-    match write(args, plan, out, cancel)? {
+fn tell(args: &Args, machine: &Machine, plan: &Plan, out: &Path, cancel: &AtomicBool) -> anyhow::Result<()> {
+    match write(args, machine, plan, out, cancel)? {
         Merged::Before if args.silent() => Ok(()),
         Merged::Before => {
             eprintln!("{} is complete already", out.display());
@@ -182,6 +185,8 @@ pub(super) struct Done {
     /// Bytes of inputs, passes counted.
     read: u64,
     seconds: f64,
+    /// Where it ran.
+    device: String,
 }
 
 impl Done {
@@ -189,13 +194,15 @@ impl Done {
         serde_json::json!({
             "out": out, "method": plan.method.name, "plan": plan.digest, "tensors": plan.jobs.len(),
             "parameters": plan.parameters(), "bytes": plan.output_bytes(), "seconds": self.seconds,
+            "device": self.device,
         })
     }
 
     pub(super) fn describe(&self, plan: &Plan, out: &Path) -> String {
-        let Self { read, seconds } = self;
+        let Self { read, seconds, device } = self;
+        let on = if device == "cpu" { String::new() } else { format!(" on {device}") };
         format!(
-            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s, {}/s\n",
+            "merged {} models by {} into {}: {} parameters, {} read, {} written, {seconds:.2} s{on}, {}/s\n",
             plan.models().count(),
             plan.method.name,
             out.display(),
@@ -208,7 +215,13 @@ impl Done {
 }
 
 /// Merges a plan into a folder.
-pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -> Result<Merged, Error> {
+pub(super) fn write(
+    args: &Args,
+    machine: &Machine,
+    plan: &Plan,
+    out: &Path,
+    cancel: &AtomicBool,
+) -> Result<Merged, Error> {
     let started = Instant::now();
     let silent = args.silent();
     let existing = match (args.resume, args.overwrite) {
@@ -221,7 +234,7 @@ pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -
         SyncChoice::System => Sync::System,
     };
     let asked = args.threads.map_or_else(super::cores, usize::from);
-    let (threads, device) = within(args.memory, asked, plan)?;
+    let (threads, device) = machine.fit(args.memory, asked, plan)?;
     if threads < asked && !silent {
         eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));
     }
@@ -237,36 +250,18 @@ pub(super) fn write(args: &Args, plan: &Plan, out: &Path, cancel: &AtomicBool) -
     let read = execute::total_bytes(plan, &todo);
     let progress = Progress::new(Measure::Bytes, silent);
     let options = Options { threads, cancel };
-    let done = execute::run(&device, plan, &todo, &options, draft.as_ref(), &progress);
+    let done = match &device {
+        Fitted::Host(cpu) => execute::run(cpu, plan, &todo, &options, draft.as_ref(), &progress),
+        Fitted::Card(cuda) => {
+            let _held = cuda.hold(device::files(plan));
+            execute::run(cuda, plan, &todo, &options, draft.as_ref(), &progress)
+        }
+    };
     progress.finish();
     done?;
     let hashes = args.hash_inputs.then(|| hash_inputs(plan)).transpose()?;
     draft.finish(hashes.as_ref())?;
-    Ok(Merged::Now(Done { read, seconds: started.elapsed().as_secs_f64() }))
-}
-
-/// Fewer threads, then smaller blocks, until the merge stays within `budget` bytes.
-fn within(budget: u64, threads: usize, plan: &Plan) -> Result<(usize, Cpu), ExecError> {
-    use growmerge::device::{LINE, cpu::BLOCK_ELEMENTS};
-    let mut block = BLOCK_ELEMENTS;
-    for threads in (1..=threads).rev() {
-        if execute::memory(plan, threads, block) <= budget {
-            return Ok((threads, Cpu::new().with_block_elements(block)));
-        }
-    }
-    while block > LINE {
-        block /= 2;
-        if execute::memory(plan, 1, block) <= budget {
-            return Ok((1, Cpu::new().with_block_elements(block)));
-        }
-    }
-    let needed = size::show(execute::memory(plan, 1, LINE));
-    Err(ExecError::Memory {
-        what: format!(
-            "this merge needs at least {needed} of memory, {} are allowed by --memory",
-            size::show(budget)
-        ),
-    })
+    Ok(Merged::Now(Done { read, seconds: started.elapsed().as_secs_f64(), device: device.name() }))
 }
 
 /// The first signal asks the merge to stop after the units in work; a second one ends the program.

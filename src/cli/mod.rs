@@ -3,6 +3,8 @@
 mod check;
 mod completions;
 mod count;
+mod device;
+mod devices;
 mod elsewhere;
 mod eval;
 mod explain;
@@ -68,6 +70,7 @@ enum Command {
     Importance(importance::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
+    Devices(devices::Args),
     Schema(schema::Args),
     Completions(completions::Args),
 }
@@ -112,6 +115,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Importance(args) => importance::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
+        Command::Devices(args) => devices::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

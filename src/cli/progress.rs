@@ -129,4 +129,12 @@ impl Observer for Progress {
     fn advance(&self, bytes: u64) {
         self.add(bytes);
     }
+
+    fn note(&self, what: &str) {
+        match self {
+            Self::Bar(bar) => bar.println(format!("warning: {what}")),
+            Self::Lines(_) => eprintln!("warning: {what}"),
+            Self::Silent => {}
+        }
+    }
 }

@@ -41,6 +41,17 @@ impl Cpu {
         Self { level: Level::detect(), block_elements: BLOCK_ELEMENTS }
     }
 
+    /// Its vectors, by the name of the instructions.
+    pub fn vectors(self) -> &'static str {
+        match self.level {
+            Level::Plain => "no wider vectors than the build's",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "AVX-512",
+        }
+    }
+
     /// The same with blocks of `block_elements`; results do not depend on it.
     #[must_use]
     pub fn with_block_elements(self, block_elements: usize) -> Self {

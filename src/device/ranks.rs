@@ -16,16 +16,41 @@ const FEW: usize = 256;
 /// Room behind a list of indices, for kernels that store whole vectors.
 const ROOM: usize = 16;
 
+/// What a draw is held against.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Limits {
+    /// Draws below this keep any element …
+    pub(super) always: u32,
+    /// … and those from this on none.
+    pub(super) never: u32,
+    /// The chance of the smallest element.
+    pub(super) lowest: f64,
+    /// Ranks for a whole unit of chance.
+    pub(super) ranks: f64,
+}
+
+impl Limits {
+    /// In rows of `width` elements. Between, an element stays whose rank is above
+    /// `(draw / 2^24 - lowest) · ranks`.
+    pub(super) fn of(width: usize, draw: RankedDraw) -> Self {
+        let RankedDraw { density, epsilon, .. } = draw;
+        // One element is neither small nor large.
+        let epsilon = if width > 1 { epsilon } else { 0.0 };
+        let limit = |chance: f64| (chance.clamp(0.0, 1.0) * f64::from(1u32 << 24)).ceil() as u32;
+        Self {
+            always: limit(density - epsilon),
+            never: limit(density + epsilon),
+            lowest: density - epsilon,
+            ranks: (width.max(1) - 1) as f64 / (2.0 * epsilon),
+        }
+    }
+}
+
 /// Drops row after row.
 pub(super) struct Dropper {
     level: Level,
-    draw: RankedDraw,
-    /// Draws below this keep any element …
-    always: u32,
-    /// … and those from this on none.
-    never: u32,
-    /// Ranks for a whole unit of chance.
-    ranks: f64,
+    key: u64,
+    limits: Limits,
     draws: Vec<u32>,
     bins: Vec<u8>,
     /// Indices of a row's elements whose draws lie between.
@@ -35,17 +60,10 @@ pub(super) struct Dropper {
 impl Dropper {
     /// For rows of `width` elements.
     pub(super) fn new(level: Level, width: usize, draw: RankedDraw) -> Self {
-        let RankedDraw { density, epsilon, .. } = draw;
-        // One element is neither small nor large.
-        let epsilon = if width > 1 { epsilon } else { 0.0 };
-        let draw = RankedDraw { epsilon, ..draw };
-        let limit = |chance: f64| (chance.clamp(0.0, 1.0) * f64::from(1u32 << 24)).ceil() as u32;
         Self {
             level,
-            draw,
-            always: limit(density - epsilon),
-            never: limit(density + epsilon),
-            ranks: (width.max(1) - 1) as f64 / (2.0 * epsilon),
+            key: draw.key,
+            limits: Limits::of(width, draw),
             draws: vec![0; width],
             bins: vec![0; width],
             between: vec![0; width + ROOM],
@@ -55,9 +73,10 @@ impl Dropper {
     /// Drops elements of a row, the first of which has the flat index `first`.
     pub(super) fn thin(&mut self, row: &mut [f32], first: u64) {
         let draws = &mut self.draws[..row.len()];
-        simd::draws(self.level, self.draw.key, first, draws);
-        let span = self.never - self.always;
-        let count = simd::draws_between(self.level, draws, self.always, span, &mut self.between);
+        let Limits { always, never, lowest, ranks } = self.limits;
+        simd::draws(self.level, self.key, first, draws);
+        let span = never - always;
+        let count = simd::draws_between(self.level, draws, always, span, &mut self.between);
         let below = if row.len() > SHORT {
             let largest = simd::largest_key(self.level, row);
             simd::rank_bins(self.level, row, largest, &mut self.bins);
@@ -69,8 +88,7 @@ impl Dropper {
             below
         };
         // An element survives whose rank is above this.
-        let lowest_chance = self.draw.density - self.draw.epsilon;
-        let limit = |draw: u32| (f64::from(draw) / f64::from(1u32 << 24) - lowest_chance) * self.ranks;
+        let limit = |draw: u32| (f64::from(draw) / f64::from(1u32 << 24) - lowest) * ranks;
         let mut open = 0;
         for n in 0..count {
             let i = self.between[n] as usize;
@@ -93,7 +111,7 @@ impl Dropper {
             };
             draws[i] = if rank as f64 > limit(draws[i]) { 0 } else { DROPPED };
         }
-        simd::keep_drawn(self.level, row, draws, self.always);
+        simd::keep_drawn(self.level, row, draws, always);
     }
 }
 

@@ -89,6 +89,11 @@ pub trait Observer: Sync {
 
     /// So much was dealt with; over a run it adds up to the total.
     fn advance(&self, amount: u64);
+
+    /// Something that the user should know, and that changes no result.
+    fn note(&self, what: &str) {
+        let _ = what;
+    }
 }
 
 /// Elements in a unit of a job: [`UNIT`], and as many more as complete a row where rows count.
@@ -101,38 +106,56 @@ pub fn total_bytes(plan: &Plan, jobs: &[usize]) -> u64 {
     jobs.iter().map(|j| &plan.jobs[*j]).map(|j| j.input_bytes(&plan.inputs) * j.passes()).sum()
 }
 
-/// An upper bound of the memory that a run allocates, in bytes: blocks, counters and output units.
+/// Where a device keeps the blocks it computes with, and how many elements they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocks {
+    /// In the host's memory.
+    OnHost(usize),
+    /// In memory of its own; what is on its way there and back is in the host's.
+    OnDevice(usize),
+}
+
+/// Of the host's memory for what is on its way to a device and back, in bytes for each thread.
+const STAGING: usize = 32 << 20;
+
+/// An upper bound of the host's memory that a run allocates, in bytes: blocks, counters and output units.
 /// Mapped inputs are not counted; the system takes their pages back when it needs them.
-pub fn memory(plan: &Plan, threads: usize, block_elements: usize) -> u64 {
+pub fn memory(plan: &Plan, threads: usize, blocks: Blocks) -> u64 {
     let width = plan.jobs.iter().map(|j| j.dtype.size()).max().unwrap_or(0);
     // A unit in work, those that wait for their turn to be hashed, and of all threads those that wait to
     // be written.
     let unit = plan.jobs.iter().map(unit).max().unwrap_or(0);
     let units = (1 + board::AHEAD) * unit * width;
     let written = (1 + WRITE_BEHIND) * unit * width;
-    let work = plan.jobs.iter().map(|j| job_memory(plan, j, block_elements)).max().unwrap_or(0);
+    let work = plan.jobs.iter().map(|j| job_memory(plan, j, blocks)).max().unwrap_or(0);
     (threads * (work + units) + written + (8 << 20)) as u64
 }
 
 /// What one thread needs for one job, in bytes.
-fn job_memory(plan: &Plan, job: &Job, block_elements: usize) -> usize {
-    let block = block_elements.max(job.grain());
+fn job_memory(plan: &Plan, job: &Job, blocks: Blocks) -> usize {
+    let (Blocks::OnHost(block) | Blocks::OnDevice(block)) = blocks;
+    let block = block.max(job.grain());
     let sources = job.sources().map(|s| source_memory(&plan.inputs[s.input], s.tensor, block));
-    let blocks = (2 * job.sources().count() + 4) * block * 4;
+    let computing = match blocks {
+        Blocks::OnHost(_) => (2 * job.sources().count() + 4) * block * 4,
+        Blocks::OnDevice(_) => STAGING,
+    };
     // Counters of a worker, of the tensor it measures (twice as wide), and the samples that they start from.
     let searches = statistics::searches(job);
     let counters = if searches > 0 { searches.min(16) * cut::MAX_BINS * 12 + (1 << 22) } else { 0 };
     // The factor of what is read whole, and its rows in f64.
     let whole = job.whole().first().map_or(0, |s| s.info(&plan.inputs).elements() * 8 + block * 16);
-    sources.sum::<usize>() + blocks + counters + measure::value_bytes(job) + whole
+    sources.sum::<usize>() + computing + counters + measure::value_bytes(job) + whole
 }
 
 /// What is needed to see a block of a source.
 fn source_memory(input: &Input, tensor: usize, block: usize) -> usize {
     match (input, input.origin(tensor)) {
-        (Input::Stage(stage), _) => {
-            stage.plan.jobs.get(tensor).map_or(0, |job| block * 4 + job_memory(&stage.plan, job, block))
-        }
+        (Input::Stage(stage), _) => stage
+            .plan
+            .jobs
+            .get(tensor)
+            .map_or(0, |job| block * 4 + job_memory(&stage.plan, job, Blocks::OnHost(block))),
         (_, Some(origin)) => {
             let below = origin.of.iter().map(|(input, tensor)| source_memory(input, *tensor, block));
             below.sum::<usize>() + origin.view.memory(block)
@@ -168,7 +191,8 @@ where
         .map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     tracing::info!(tensors = jobs.len(), threads, block = device.block_elements(), "merging");
     let host = Cpu::new();
-    let context = run::Context { device, host: &host, plan, options, sink, observer };
+    let left_device = AtomicBool::new(false);
+    let context = run::Context { device, host: &host, plan, options, sink, observer, left_device };
     let board = board::Board::new(plan, jobs);
     pool.broadcast(|_| board.work(&context));
     board.finish()

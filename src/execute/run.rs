@@ -1,6 +1,7 @@
 //! One job being run: its passes, and what a worker does with one unit.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::lens::{Desk, Eye, Lens};
@@ -23,12 +24,22 @@ pub(super) struct Context<'a, D> {
     pub(super) options: &'a Options<'a>,
     pub(super) sink: &'a dyn Sink,
     pub(super) observer: &'a dyn Observer,
+    /// Whether the host had to help out.
+    pub(super) left_device: AtomicBool,
 }
 
 impl<'a, D> Context<'a, D> {
     /// What sources are looked at with.
     pub(super) fn eye(&self) -> Eye<'a> {
         Eye { host: self.host, options: self.options }
+    }
+
+    /// Says, once, that the host takes over what the device has no memory for.
+    pub(super) fn leave_device(&self) {
+        if !self.left_device.swap(true, Ordering::Relaxed) {
+            self.observer
+                .note("the device has not enough memory: blocks that do not fit are merged on the CPU");
+        }
     }
 
     /// Whether the merge is to stop.
@@ -105,7 +116,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    pub(super) fn range(&self, unit: usize) -> std::ops::Range<usize> {
+    pub(super) fn range(&self, unit: usize) -> Range<usize> {
         let len = super::unit(self.job);
         unit * len..((unit + 1) * len).min(self.job.elements())
     }
@@ -114,8 +125,8 @@ impl<'a> Run<'a> {
     pub(super) fn blocks<D: Device>(
         &self,
         device: &D,
-        range: std::ops::Range<usize>,
-    ) -> impl Iterator<Item = std::ops::Range<usize>> + use<D> {
+        range: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + use<D> {
         let grain = self.job.grain();
         let step = (device.block_elements() / grain).max(1) * grain;
         range.clone().step_by(step).map(move |start| start..(start + step).min(range.end))
@@ -130,7 +141,7 @@ impl<'a> Run<'a> {
     pub(super) fn chunks<'d>(
         &'d self,
         eye: Eye<'_>,
-        block: &std::ops::Range<usize>,
+        block: &Range<usize>,
         desks: &'d mut [Desk],
     ) -> Result<Chunks<'d>, Error> {
         let lenses = self.lenses.iter().zip(desks);
@@ -143,7 +154,7 @@ impl<'a> Run<'a> {
     }
 
     /// In the first pass, brings a unit's inputs into memory.
-    pub(super) fn prefetch(&self, range: &std::ops::Range<usize>) {
+    pub(super) fn prefetch(&self, range: &Range<usize>) {
         if self.passes.load(Ordering::Relaxed) == 0 {
             self.lenses.iter().for_each(|lens| lens.prefetch(range));
         }
@@ -177,18 +188,46 @@ impl<'a> Run<'a> {
         Ok(piece)
     }
 
-    /// Makes a block of the result, `out` being its bytes.
+    /// Makes a block of the result, `out` being its bytes. Where the device has no memory for it, in halves; where it has
+    /// none for the least that can be merged, on the host.
     pub(super) fn make<D: Device>(
         &self,
         context: &Context<'a, D>,
-        block: std::ops::Range<usize>,
+        block: Range<usize>,
         desks: &mut [Desk],
         out: &mut [u8],
     ) -> Result<(), Error>
     where
         dyn AnyOperator: RunsOn<D>,
     {
-        let d = context.device;
+        match self.make_on(context, context.device, block.clone(), desks, out) {
+            Err(Error::Exec(ExecError::DeviceMemory { .. })) => {}
+            done => return done,
+        }
+        let grain = self.job.grain();
+        let half = (block.len() / 2).max(1).next_multiple_of(grain);
+        if half >= block.len() {
+            context.leave_device();
+            return self.make_on::<D, Cpu>(context, context.host, block, desks, out);
+        }
+        let middle = block.start + half;
+        let (early, late) = out.split_at_mut(half * self.job.dtype.size());
+        self.make(context, block.start..middle, desks, early)?;
+        self.make(context, middle..block.end, desks, late)
+    }
+
+    /// Makes a block of the result on a device.
+    fn make_on<D: Device, E: Device>(
+        &self,
+        context: &Context<'a, D>,
+        d: &E,
+        block: Range<usize>,
+        desks: &mut [Desk],
+        out: &mut [u8],
+    ) -> Result<(), Error>
+    where
+        dyn AnyOperator: RunsOn<E>,
+    {
         let refuse = context.plan.non_finite == NonFinite::Refuse;
         let Chunks { models, base, along } = self.chunks(context.eye(), &block, desks)?;
         for (lens, chunk) in self.lenses.iter().zip(models.iter().chain(&base)) {
@@ -206,7 +245,7 @@ impl<'a> Run<'a> {
                 let beside = if whole.is_empty() { &along } else { &whole };
                 let stats = self.stats.read().unwrap_or_else(PoisonError::into_inner);
                 let x = Block { models: &models, base, beside, first: block.start as u64, stats: &stats };
-                let merged = <dyn AnyOperator as RunsOn<D>>::merge_on(op.as_ref(), d, &x)?;
+                let merged = <dyn AnyOperator as RunsOn<E>>::merge_on(op.as_ref(), d, &x)?;
                 if d.store(&merged, self.job.dtype, out)? == Finiteness::NonFinite && refuse {
                     let chunk = Chunk { dtype: self.job.dtype, bytes: out };
                     return Err(self.non_finite_output(context, block.start, chunk));

@@ -1,6 +1,7 @@
 //! A tensor that another plan makes, block by block, while it is read.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use super::lens::{Desk, Eye, room};
 use super::piece::Piece;
@@ -23,7 +24,15 @@ impl<'a> Making<'a> {
     /// The passes are repeated by each tensor that the stage goes into; what is kept is a few numbers.
     pub(super) fn open(eye: Eye<'a>, plan: &'a Plan, job: usize) -> Result<Self, Error> {
         let Eye { host, options } = eye;
-        let context = Context { device: host, host, plan, options, sink: &Nowhere, observer: &Nowhere };
+        let context = Context {
+            device: host,
+            host,
+            plan,
+            options,
+            sink: &Nowhere,
+            observer: &Nowhere,
+            left_device: AtomicBool::new(false),
+        };
         let run = Run::open(&context, job)?;
         while run.measures() {
             let mut tallies = run.tallies();

@@ -1,6 +1,7 @@
 //! The measuring passes of a job.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -10,10 +11,11 @@ use super::measure::{self, Meter, Tally, Wants};
 use super::run::{Chunks, Context, Run};
 use super::search::{Precision, Search, Wanted};
 use crate::checkpoint::DType;
+use crate::device::cpu::{Cpu, CpuBuf};
 use crate::device::{Chunk, Device, LINE};
 use crate::method::{Keep, Measured, Quantity, Stat, Vectors, divergences, importance, vectors};
 use crate::plan::{Job, Work};
-use crate::problem::Error;
+use crate::problem::{Error, ExecError};
 
 /// Smaller tensors are counted whole, without a sample.
 const SAMPLE_ABOVE: usize = 1 << 16;
@@ -23,6 +25,60 @@ const SAMPLE_SHARE: usize = 16;
 const SAMPLE: usize = 1 << 16;
 /// A sample is made of runs of this many neighbours, two cache lines of bf16.
 const SAMPLE_RUN: usize = 64;
+
+/// A block of a unit that is measured.
+struct Seen<'c> {
+    unit: usize,
+    of_unit: Range<usize>,
+    block: Range<usize>,
+    models: &'c [Chunk<'c>],
+    base: Option<Chunk<'c>>,
+}
+
+impl Seen<'_> {
+    /// Shows a meter what it wants to see, on a device that has loaded the base.
+    fn look<E: Device>(
+        &self,
+        d: &E,
+        meter: &Meter,
+        tally: &mut Tally,
+        base: Option<&E::Buf>,
+    ) -> Result<(), ExecError> {
+        let Self { unit, of_unit, block, models, .. } = self;
+        let (unit, first) = (*unit, block.start as u64);
+        match (meter.wants(), base) {
+            (Wants::All(of), base) => {
+                let base = base.filter(|_| of == Vectors::Deltas);
+                meter.observe_all(d, tally, unit, &vectors(d, models, base)?)
+            }
+            (Wants::One(Quantity::Importance { width }), Some(base)) => {
+                let row = (block.start - of_unit.start) / width;
+                let known = meter.divergences(unit, row, block.len() / width);
+                let divergences = match known {
+                    Some(divergences) => Cow::Borrowed(divergences),
+                    None => Cow::Owned(divergences(d, models[0], base, width)?),
+                };
+                let x = importance(d, models[0], base, width, &divergences)?;
+                if let Cow::Owned(divergences) = divergences {
+                    tally.add_divergences(unit, divergences);
+                }
+                meter.observe(d, tally, unit, first, x)
+            }
+            (Wants::One(quantity), Some(base)) => {
+                meter.observe(d, tally, unit, first, quantity.of(d, models, base)?)
+            }
+            (Wants::Both(quantity), Some(base)) => {
+                let mut deltas = vectors(d, models, Some(base))?;
+                let x = match quantity {
+                    Quantity::Variance => d.variance(&deltas)?,
+                    _ => quantity.of(d, models, base)?,
+                };
+                meter.observe_both(d, tally, unit, first, &mut deltas, x)
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What a job must have measured, with guesses from samples.
 pub(super) fn meters<D: Device>(
@@ -46,7 +102,7 @@ pub(super) fn meters<D: Device>(
             for wanted in all {
                 let guess = match &sample {
                     Some((values, len)) => {
-                        Some(guess(context.device, values, *len, wanted, job.elements() as u64)?)
+                        Some(guess(context.host, values, *len, wanted, job.elements() as u64)?)
                     }
                     None => None,
                 };
@@ -100,48 +156,31 @@ impl<'a> Run<'a> {
         let mut desks = self.desks();
         for block in self.blocks(d, self.range(unit)) {
             let Chunks { models: chunks, base, .. } = self.chunks(context.eye(), &block, &mut desks)?;
-            let base = match base {
-                Some(base) => Some(d.load(base)?),
-                None => None,
+            let seen = Seen { unit, of_unit: self.range(unit), block, models: &chunks, base };
+            // None where the device has no memory for it.
+            let base = match base.map(|base| d.load(base)).transpose() {
+                Err(ExecError::DeviceMemory { .. }) => None,
+                base => Some(base?),
             };
-            let first = block.start as u64;
             for (meter, tally) in meters.iter().zip(tallies.iter_mut()) {
                 let wants = meter.wants();
                 read += match wants {
-                    Wants::Nothing => 0,
+                    Wants::Nothing => continue,
                     Wants::One(Quantity::Delta(model)) => chunks[model].bytes.len(),
                     _ => chunks.iter().map(|c| c.bytes.len()).sum(),
                 };
-                match (wants, &base) {
-                    (Wants::All(of), base) => {
-                        let base = base.as_ref().filter(|_| of == Vectors::Deltas);
-                        meter.observe_all(d, tally, unit, &vectors(d, &chunks, base)?)?;
+                let looked = match &base {
+                    Some(base) => seen.look(d, meter, tally, base.as_ref()),
+                    None => Err(ExecError::DeviceMemory { bytes: 0 }),
+                };
+                match looked {
+                    // Memory is taken before anything is counted, so that nothing counts twice.
+                    Err(ExecError::DeviceMemory { .. }) => {
+                        context.leave_device();
+                        let base = seen.base.map(|base| context.host.load(base)).transpose()?;
+                        seen.look(context.host, meter, tally, base.as_ref())?;
                     }
-                    (Wants::One(Quantity::Importance { width }), Some(base)) => {
-                        let row = (block.start - self.range(unit).start) / width;
-                        let known = meter.divergences(unit, row, block.len() / width);
-                        let divergences = match known {
-                            Some(divergences) => Cow::Borrowed(divergences),
-                            None => Cow::Owned(divergences(d, chunks[0], base, width)?),
-                        };
-                        let x = importance(d, chunks[0], base, width, &divergences)?;
-                        if let Cow::Owned(divergences) = divergences {
-                            tally.add_divergences(unit, divergences);
-                        }
-                        meter.observe(d, tally, unit, first, x)?;
-                    }
-                    (Wants::One(quantity), Some(base)) => {
-                        meter.observe(d, tally, unit, first, quantity.of(d, &chunks, base)?)?;
-                    }
-                    (Wants::Both(quantity), Some(base)) => {
-                        let mut deltas = vectors(d, &chunks, Some(base))?;
-                        let x = match quantity {
-                            Quantity::Variance => d.variance(&deltas)?,
-                            _ => quantity.of(d, &chunks, base)?,
-                        };
-                        meter.observe_both(d, tally, unit, first, &mut deltas, x)?;
-                    }
-                    _ => {}
+                    looked => looked?,
                 }
             }
         }
@@ -187,9 +226,10 @@ impl<'a> Run<'a> {
         key: u32,
         mut n: u64,
     ) -> Result<u64, Error> {
-        let d = context.device;
+        // A unit, once for a cut: not worth a way to another device.
+        let d: &Cpu = context.host;
         let mut desks = self.desks();
-        let mut values = |range: std::ops::Range<usize>| -> Result<D::Buf, Error> {
+        let mut values = |range: Range<usize>| -> Result<CpuBuf, Error> {
             let Chunks { models, base, .. } = self.chunks(context.eye(), &range, &mut desks)?;
             let base = match base {
                 Some(base) => d.load(base)?,
@@ -218,14 +258,14 @@ impl<'a> Run<'a> {
 }
 
 /// Values of a quantity at places all over the tensor, and how many; none where the tensor is small, or
-/// where a value depends on its whole row.
+/// where a value depends on its whole row. On the host: there are few.
 fn sample<D: Device>(
     context: &Context<'_, D>,
     job: &Job,
     lenses: &[Lens<'_>],
     quantity: Quantity,
-) -> Result<Option<(D::Buf, u64)>, Error> {
-    let (d, elements) = (context.device, job.elements());
+) -> Result<Option<(CpuBuf, u64)>, Error> {
+    let (d, elements) = (context.host, job.elements());
     let Some((models, [base, ..])) = lenses.split_at_checked(job.models.len()).filter(|_| job.base.is_some())
     else {
         return Ok(None);

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use super::Invalid;
 use crate::device::cpu::Cpu;
+use crate::device::cuda::Cuda;
 use crate::device::{Chunk, Cut, Device, Draw, LINE, Overlap, RankedDraw};
 use crate::problem::ExecError;
 
@@ -305,7 +306,7 @@ impl<T: Operator, D: Device> RunsOn<D> for T {
 }
 
 /// An operator that runs on every device there is. A new backend is one more bound here.
-pub trait AnyOperator: RunsOn<Cpu> + Debug + Send + Sync {
+pub trait AnyOperator: RunsOn<Cpu> + RunsOn<Cuda> + Debug + Send + Sync {
     /// [`Operator::needs`].
     fn stats(&self) -> Vec<Stat>;
     /// [`Operator::grain`], at least 1.

@@ -4,6 +4,7 @@ use growmerge::device::LINE;
 use growmerge::device::cpu::Cpu;
 use growmerge::execute::UNIT;
 
+use crate::host::{Host, Threads};
 use crate::support::{command, merge, plan, read, run};
 use crate::*;
 
@@ -64,6 +65,17 @@ fn threads_and_blocks_change_no_byte() {
             let other = run(&plan, &Cpu::new().with_block_elements(block), threads).unwrap();
             assert!(same(&one, &other), "{threads} threads, blocks of {block}:\n{text}");
         }
+    }
+}
+
+/// The kernels of a card, compiled for the host.
+#[test]
+fn devices_change_no_byte() {
+    let world = world();
+    for text in recipes(&world) {
+        let Some(host) = Host::new(Threads::One, 1 << 30) else { return };
+        let (plan, (cuda, _)) = (plan(&text), host.device());
+        assert!(same(&run(&plan, &Cpu::new(), 2).unwrap(), &run(&plan, &cuda, 2).unwrap()), "{text}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! `fisher` and `regmean`, and the files beside the models that they read.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../cuda/host.rs"]
+mod host;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 #[path = "../support/mod.rs"]

@@ -5,6 +5,7 @@ use growmerge::device::cpu::Cpu;
 use growmerge::execute::UNIT;
 use safetensors::tensor::Dtype;
 
+use super::host::{Host, Threads};
 use super::oracle::rows::Weight;
 use super::support::{Noise, Tensors, merge, plan, read, run, stored, write};
 use super::{EMBEDDING, NAME, Set, set};
@@ -52,6 +53,22 @@ fn threads_and_blocks_change_no_byte() {
                     "{threads} threads, blocks of {block}:\n{text}"
                 );
             }
+        }
+    }
+}
+
+/// The kernels of a card, compiled for the host.
+#[test]
+fn devices_change_no_byte() {
+    for shape in SHAPES {
+        let set = set(7, NAME, &shape, 4);
+        let weights = weights(shape);
+        set.save(NAME, &weights);
+        for text in recipes(&set, &weights) {
+            let Some(host) = Host::new(Threads::One, 1 << 30) else { return };
+            let (plan, (cuda, _)) = (plan(&text), host.device());
+            let (cpu, gpu) = (run(&plan, &Cpu::new(), 2).unwrap(), run(&plan, &cuda, 2).unwrap());
+            assert!(cpu[NAME].bytes == gpu[NAME].bytes, "{shape:?}\n{text}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Weights of rows and columns: the arithmetic, the words of the recipe, and the counts that they may come from.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+#[path = "../cuda/host.rs"]
+mod host;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 #[path = "../support/mod.rs"]

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub)]
 
 pub mod decoders;
+pub mod every;
 pub mod lists;
 pub mod toy;
 
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use growmerge::device::Device;
 use growmerge::device::cpu::Cpu;
 use growmerge::execute::{self, Observer, Options, Piece, Sealed, Sink};
+use growmerge::method::{AnyOperator, RunsOn};
 use growmerge::plan::{Plan, PlanOptions};
 use growmerge::problem::{Error, ExecError};
 use growmerge::recipe::{Reading, Recipe};
@@ -146,7 +149,10 @@ pub fn refusal(recipe: &str) -> String {
 }
 
 /// Runs a plan in memory.
-pub fn run(plan: &Plan, device: &Cpu, threads: usize) -> Result<Tensors, Error> {
+pub fn run<D: Device>(plan: &Plan, device: &D, threads: usize) -> Result<Tensors, Error>
+where
+    dyn AnyOperator: RunsOn<D>,
+{
     let cancel = AtomicBool::new(false);
     let options = Options { threads, cancel: &cancel };
     let sink = Memory::default();

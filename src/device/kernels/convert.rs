@@ -29,13 +29,20 @@ fn f64_to_f32(b: [u8; 8]) -> f32 {
     f64::from_le_bytes(b) as f32
 }
 
-/// Round to nearest, ties to even; NaN stays NaN.
+/// Processors make different NaNs; what is stored is this one, so that bytes do not depend on them.
+const NAN: u32 = 0x7fc0_0000;
+
+#[inline(always)]
+fn one_nan(x: f32) -> f32 {
+    if x.is_nan() { f32::from_bits(NAN) } else { x }
+}
+
+/// Round to nearest, ties to even.
 #[inline(always)]
 fn f32_to_bf16(x: f32) -> [u8; 2] {
     let bits = x.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    let nan = (bits >> 16) | 0x40;
-    (if bits & !SIGN > 0x7f80_0000 { nan } else { rounded } as u16).to_le_bytes()
+    (if bits & !SIGN > 0x7f80_0000 { NAN >> 16 } else { rounded } as u16).to_le_bytes()
 }
 
 /// Round to nearest, ties to even, with subnormal results and overflow to infinity.
@@ -56,7 +63,8 @@ fn f32_to_f16(x: f32) -> [u8; 2] {
     } else {
         normal
     };
-    ((magnitude | (x.to_bits() & SIGN) >> 16) as u16).to_le_bytes()
+    let sign = if bits > 0x7f80_0000 { 0 } else { (x.to_bits() & SIGN) >> 16 };
+    ((magnitude | sign) as u16).to_le_bytes()
 }
 
 /// The three ways in for one element type: as it is, minus a base, times a weight onto a sum.
@@ -116,5 +124,5 @@ macro_rules! output {
 
 output!(2, u16, 0x7f80, f32_to_bf16, store_bf16, finite_bf16);
 output!(2, u16, 0x7c00, f32_to_f16, store_f16, finite_f16);
-output!(4, u32, 0x7f80_0000, |x: f32| x.to_le_bytes(), store_f32, finite_f32);
-output!(8, u64, 0x7ff0_0000_0000_0000, |x: f32| f64::from(x).to_le_bytes(), store_f64, finite_f64);
+output!(4, u32, 0x7f80_0000, |x: f32| one_nan(x).to_le_bytes(), store_f32, finite_f32);
+output!(8, u64, 0x7ff0_0000_0000_0000, |x: f32| f64::from(one_nan(x)).to_le_bytes(), store_f64, finite_f64);
