@@ -232,6 +232,32 @@ fn gradients_add_up_scale_and_do_not_depend_on_packing() {
     }
 }
 
+/// What learning coefficients relies on: texts that count differently in one batch are as each by itself.
+#[test]
+fn texts_of_a_batch_may_count_differently() {
+    const SCALES: [f32; 3] = [0.25, 3.0, 1.5];
+    let seed = fresh_seed();
+    for case in all_cases(seed) {
+        let texts = texts(&case, &mut random_of(seed, &case.name));
+        let decoder = decoder(&case);
+        let (mut scratch, mut memory) = (Scratch::default(), Memory::default());
+        let (mut together, mut apart) = (Gradients::new(&*case.tensors), Gradients::new(&*case.tensors));
+        let mut packed = Batch::default();
+        let (mut each, mut sum) = (Vec::new(), 0.0);
+        for (text, scale) in texts.iter().zip(SCALES) {
+            packed.push_scaled(&text.ids, text.scored.clone(), scale);
+            let alone = batch(std::slice::from_ref(text));
+            sum += decoder.gradients(&alone, 2.0 * scale, &mut scratch, &mut memory, &mut apart);
+            each.extend_from_slice(memory.losses());
+        }
+        let loss = decoder.gradients(&packed, 2.0, &mut scratch, &mut memory, &mut together);
+        assert!((loss - sum).abs() < 1e-9 * sum, "{}: {loss} for {sum}, whatever it counts", case.name);
+        assert_eq!(memory.losses(), each, "{}", case.name);
+        let far = difference(&together, &apart);
+        assert!(far < 1e-5, "{}: {far:e}", case.name);
+    }
+}
+
 #[test]
 fn nothing_to_predict_changes_nothing() {
     let case = &families()[0];

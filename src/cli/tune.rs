@@ -22,8 +22,8 @@ use super::{Outcome, elsewhere, plan, table::show, texts};
 /// Takes a recipe with `merge_method: task_arithmetic` and begins with its weights. Coefficients follow the gradient of the
 /// merged model's loss on the texts, and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
 /// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, as much
-/// for the sum of gradients, and as much again for each thread. With --search or --pairs no gradient is needed: a few
-/// coefficients are found by trying them.
+/// for the sum of gradients, as much again for each thread, and all models if that is below 256 MiB. With --search or
+/// --pairs no gradient is needed: a few coefficients are found by trying them.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
@@ -43,10 +43,10 @@ pub(super) struct Args {
     #[arg(long, value_enum)]
     groups: Option<GroupsChoice>,
     /// Steps at most
-    #[arg(long, value_name = "N", default_value_t = 320, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     steps: u64,
-    /// Tokens of each language in a step, rounded up to whole documents [default: 80]; of a search those that every point
-    /// is tried on [default: 4096]
+    /// Tokens in a step of the language that counts most, of others in proportion, rounded up to whole documents
+    /// [default: 64]; of a search those of each language that every point is tried on [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     tokens: Option<u32>,
     /// Highest learning rate [default: what suits the groups]

@@ -12,12 +12,14 @@ pub(super) struct Segment {
 }
 
 /// A token to be predicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Target {
     /// The row that predicts it.
     pub(super) row: usize,
     /// The token.
     pub(super) id: u32,
+    /// Factor on its loss where gradients are asked for.
+    pub(super) scale: f32,
 }
 
 /// Texts that go through the decoder together. Each sees only itself, from position 0.
@@ -32,13 +34,19 @@ impl Batch {
     /// Adds a text of which the tokens at `scored` are predicted, each from those before it. Position 0
     /// has none before it and cannot be scored.
     pub fn push(&mut self, ids: &[u32], scored: Range<usize>) {
+        self.push_scaled(ids, scored, 1.0);
+    }
+
+    /// The same, with a factor on each of the text's losses in [`Decoder::gradients`](super::Decoder::gradients), so that
+    /// texts that count differently go through the decoder together. Losses themselves are without it.
+    pub fn push_scaled(&mut self, ids: &[u32], scored: Range<usize>, scale: f32) {
         let scored = scored.start.max(1)..scored.end.min(ids.len());
         // What comes after the last scored token has no influence on it, and that token is no input.
         let Some(rows) = scored.end.checked_sub(1).filter(|_| !scored.is_empty()) else { return };
         let first = self.ids.len();
         self.ids.extend(&ids[..rows]);
         self.segments.push(Segment { rows: first..first + rows, len: ids.len() });
-        let target = |at: usize| Target { row: first + at - 1, id: ids[at] };
+        let target = |at: usize| Target { row: first + at - 1, id: ids[at], scale };
         self.targets.extend(scored.map(target));
     }
 
@@ -48,7 +56,7 @@ impl Batch {
         Self {
             ids: ids.to_vec(),
             segments: vec![Segment { rows: rows.clone(), len: ids.len() }],
-            targets: rows.map(|row| Target { row, id: 0 }).collect(),
+            targets: rows.map(|row| Target { row, id: 0, scale: 1.0 }).collect(),
         }
     }
 

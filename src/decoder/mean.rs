@@ -8,13 +8,22 @@ use super::{Batch, Decoder, Gradients, Memory, Scratch};
 /// Elements that are added at once.
 const CHUNK: usize = 16 * 1024;
 
-/// A batch, and what its losses count.
+/// A batch, and what its losses count, beside the factors that its texts were pushed with.
 #[derive(Clone, Debug)]
 pub struct Weighed {
     /// Texts.
     pub batch: Batch,
     /// Factor on each loss.
     pub scale: f32,
+}
+
+/// What the tokens of a batch cost, in nats and unscaled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Losses {
+    /// All of them together.
+    pub sum: f64,
+    /// Each, in the order they were pushed.
+    pub each: Vec<f64>,
 }
 
 /// Sums of gradients. Batches are shared out between threads, and when each thread has done one, their gradients
@@ -49,11 +58,11 @@ impl Accumulator {
     }
 
     /// The gradient of the sum of all batches' scaled losses, which is then in [`Accumulator::total`]; returns each
-    /// batch's summed loss in nats, unscaled. Runs on the rayon pool that it is called in.
+    /// batch's losses. Runs on the rayon pool that it is called in.
     ///
     /// # Panics
     /// As [`Decoder::gradients`].
-    pub fn gradients(&mut self, decoder: &Decoder<'_>, batches: &[Weighed]) -> Vec<f64> {
+    pub fn gradients(&mut self, decoder: &Decoder<'_>, batches: &[Weighed]) -> Vec<Losses> {
         let Self { workers, total } = self;
         total.values_mut().par_chunks_mut(CHUNK).for_each(|total| total.fill(0.0));
         let mut losses = Vec::with_capacity(batches.len());
@@ -62,9 +71,10 @@ impl Accumulator {
             let of_each = one_each.map(|(worker, Weighed { batch, scale })| {
                 let Worker { scratch, memory, gradients } = worker;
                 gradients.values_mut().fill(0.0);
-                decoder.gradients(batch, *scale, scratch, memory, gradients)
+                let sum = decoder.gradients(batch, *scale, scratch, memory, gradients);
+                Losses { sum, each: memory.losses().to_vec() }
             });
-            losses.extend(of_each.collect::<Vec<f64>>());
+            losses.extend(of_each.collect::<Vec<Losses>>());
             let done = &workers[..batches.len()];
             let chunks = total.values_mut().par_chunks_mut(CHUNK).enumerate();
             chunks.for_each(|(i, total)| {

@@ -37,7 +37,8 @@ pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
 pub use inputs::{Fed, Site};
 pub use layout::{Gradients, Layout, Slot};
 pub use matmul::{Linear, Matrix, Vector};
-pub use mean::{Accumulator, Weighed};
+pub use mean::{Accumulator, Losses, Weighed};
+pub(crate) use ops::wide;
 pub use rope::{Rope, Scaling};
 pub use scratch::Scratch;
 pub use tape::{Kept, Tape};
@@ -95,8 +96,8 @@ impl<'a> Decoder<'a> {
         self.pass().losses(batch, scratch)
     }
 
-    /// Adds to `gradients` those of `scale` times the sum of the batch's losses, for every weight; returns
-    /// that sum in nats, unscaled. `gradients` must be of the tensors that the decoder was made of; token ids
+    /// Adds to `gradients` those of `scale` times the sum of the batch's losses, each with the factor it was pushed with,
+    /// for every weight; returns the sum of the losses in nats, unscaled ([`Memory::losses`] has each). `gradients` must be of the tensors that the decoder was made of; token ids
     /// must be below the vocabulary's size.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ const LANES: usize = 16;
 ///
 /// Takes `FnMut` although it calls once: the shim that makes an `FnOnce` of a closure is not inlined, and
 /// what is not inlined here is compiled for the narrowest vectors.
-pub(super) fn wide(arch: Arch, body: impl FnMut()) {
+pub(crate) fn wide(arch: Arch, body: impl FnMut()) {
     struct Wide<F>(F);
     impl<F: FnMut()> pulp::WithSimd for Wide<F> {
         type Output = ();

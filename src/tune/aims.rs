@@ -1,6 +1,7 @@
 //! What a search makes small: it needs values alone, so minimal pairs can be part of it.
 
-use super::objective::{Goal, bits, divided};
+use super::divided::divided;
+use super::objective::{Goal, bits};
 use super::search::Search;
 use crate::eval::{Judged, Measured, Pairs, Prepared, Tokenizer};
 use crate::problem::{Problem, Problems};

@@ -2,49 +2,26 @@
 
 use std::ops::Range;
 
+use pulp::Arch;
 use rayon::prelude::*;
 
-use super::space::{Space, TensorSpace};
-use crate::checkpoint::DType;
-use crate::decoder::{Gradients, Layout, Tensor, Tensors};
+use super::model::Merged;
+use super::rows;
+use super::space::{Part, Space, TensorSpace};
+use crate::decoder::Gradients;
 use crate::device::cpu::Cpu;
 use crate::execute::{Options, Reader, Room};
 use crate::plan::{Plan, Source};
 use crate::problem::{Error, ExecError};
 
 /// Elements of whole rows that one thread deals with at a time.
-const PIECE: usize = 1 << 16;
+const PIECE: usize = 1 << 14;
 
 /// Pieces whose gradients are in memory before they are added, in order.
 const WAVE: usize = 64;
 
-/// A merged model in f32.
-#[derive(Debug)]
-pub(super) struct Merged {
-    layout: Layout,
-    values: Vec<f32>,
-}
-
-impl Merged {
-    /// Zeros for every tensor of a plan.
-    pub(super) fn new(plan: &Plan) -> Self {
-        let layout = Layout::new(plan.jobs.iter().map(|job| (job.name.clone(), job.shape.clone())));
-        let values = vec![0.0; layout.len()];
-        Self { layout, values }
-    }
-}
-
-impl Tensors for Merged {
-    fn names(&self) -> Vec<&str> {
-        self.layout.slots().iter().map(|slot| slot.name.as_str()).collect()
-    }
-
-    fn tensor(&self, name: &str) -> Option<Tensor<'_>> {
-        let slot = self.layout.slot(name)?;
-        let bytes = bytemuck::cast_slice(&self.values[slot.range.clone()]);
-        Some(Tensor { dtype: DType::F32, shape: &slot.shape, bytes })
-    }
-}
+/// Bytes that bases and differences may take to stay in memory; larger ones are read anew each time.
+pub(super) const KEPT: usize = 256 << 20;
 
 /// What is merged: base and models of every tensor, read when they are needed.
 pub(super) struct Sources<'a> {
@@ -61,6 +38,8 @@ struct Piece {
     rows: Range<usize>,
     /// In the merged model.
     elements: Range<usize>,
+    /// The base, then each model's difference from it; nothing if they are read when they are needed.
+    kept: Vec<f32>,
 }
 
 /// Memory of one thread.
@@ -71,11 +50,15 @@ struct Desk {
     rooms: Vec<Room>,
 }
 
-/// Of each model numbers for rows and for columns: factors, or gradients of them.
+/// Of a model the factors of rows and, in f32, of columns.
+type OfModel = (Vec<f64>, Vec<f32>);
+
+/// Of each model the gradients of factors of rows and of columns.
 type PerModel = Vec<(Vec<f64>, Vec<f64>)>;
 
 impl<'a> Sources<'a> {
-    /// Opens every tensor; those that are not learned are copied into `merged` for good.
+    /// Opens every tensor; those that are not learned are copied into `merged` for good. Bases and differences stay in memory
+    /// if all of them take no more than `most` bytes.
     ///
     /// # Errors
     /// What a merge would say of them.
@@ -85,6 +68,7 @@ impl<'a> Sources<'a> {
         plan: &'a Plan,
         space: &'a Space,
         merged: &mut Merged,
+        most: usize,
     ) -> Result<Self, Error> {
         let open = |source| Reader::open(host, options, plan, source);
         let (mut readers, mut pieces) = (Vec::new(), Vec::new());
@@ -97,7 +81,7 @@ impl<'a> Sources<'a> {
             pieces.extend((0..tensor.rows).step_by(step).map(|first| {
                 let rows = first..(first + step).min(tensor.rows);
                 let elements = start + rows.start * tensor.columns..start + rows.end * tensor.columns;
-                Piece { tensor: at, rows, elements }
+                Piece { tensor: at, rows, elements, kept: Vec::new() }
             }));
         }
         pieces.sort_by_key(|piece| piece.elements.start);
@@ -111,7 +95,32 @@ impl<'a> Sources<'a> {
                 open(source)?.read(0, &mut Room::default(), &mut merged.values[slot.unwrap_or_default()])?;
             }
         }
-        Ok(Self { space, readers, pieces })
+        let mut sources = Self { space, readers, pieces };
+        if sources.bytes() <= most {
+            let keep = |desk: &mut Desk, piece: &Piece| sources.keep(desk, piece);
+            let kept = sources.pieces.par_iter().map_init(Desk::default, keep);
+            let kept = kept.collect::<Result<Vec<Vec<f32>>, Error>>()?;
+            sources.pieces.iter_mut().zip(kept).for_each(|(piece, kept)| piece.kept = kept);
+        }
+        Ok(sources)
+    }
+
+    /// What bases and differences take in memory.
+    fn bytes(&self) -> usize {
+        let of_piece = |piece: &Piece| piece.elements.len() * self.readers[piece.tensor].len();
+        self.pieces.iter().map(of_piece).sum::<usize>() * size_of::<f32>()
+    }
+
+    /// A piece's base and differences.
+    fn keep(&self, desk: &mut Desk, piece: &Piece) -> Result<Vec<f32>, Error> {
+        let mut kept = Vec::with_capacity(piece.elements.len() * self.readers[piece.tensor].len());
+        self.differences(desk, piece, |model, base, delta| {
+            if model == 0 {
+                kept.extend_from_slice(base);
+            }
+            kept.extend_from_slice(delta);
+        })?;
+        Ok(kept)
     }
 
     /// Merges with coefficients `x`.
@@ -120,6 +129,7 @@ impl<'a> Sources<'a> {
     /// A file that changed; what a stage says.
     pub(super) fn merge(&self, x: &[f64], merged: &mut Merged) -> Result<(), Error> {
         let factors = self.factors(x);
+        let arch = Arch::new();
         let mut rest = merged.values.as_mut_slice();
         let (mut work, mut done) = (Vec::with_capacity(self.pieces.len()), 0);
         for piece in &self.pieces {
@@ -129,23 +139,13 @@ impl<'a> Sources<'a> {
             (rest, done) = (behind, piece.elements.end);
         }
         let merge = |desk: &mut Desk, (piece, out): (&Piece, &mut [f32])| {
-            let columns = self.space.tensors[piece.tensor].columns;
+            let width = self.space.tensors[piece.tensor].columns;
             self.differences(desk, piece, |model, base, delta| {
                 let (of_rows, of_columns) = &factors[piece.tensor][model];
                 if model == 0 {
                     out.copy_from_slice(base);
                 }
-                let rows = out.chunks_exact_mut(columns).zip(delta.chunks_exact(columns));
-                for ((out, delta), w) in rows.zip(&of_rows[piece.rows.clone()]) {
-                    let w = *w as f32;
-                    match of_columns[..] {
-                        [] => out.iter_mut().zip(delta).for_each(|(out, delta)| *out += w * delta),
-                        _ => {
-                            let columns = out.iter_mut().zip(delta).zip(of_columns);
-                            columns.for_each(|((out, delta), c)| *out += w * *c as f32 * delta);
-                        }
-                    }
-                }
+                rows::add(arch, width, &of_rows[piece.rows.clone()], of_columns, delta, out);
             })
         };
         work.into_par_iter().map_init(Desk::default, merge).collect::<Result<Vec<()>, Error>>()?;
@@ -158,32 +158,20 @@ impl<'a> Sources<'a> {
     /// As [`Sources::merge`].
     pub(super) fn pull(&self, x: &[f64], gradients: &Gradients) -> Result<Vec<f64>, Error> {
         let factors = self.factors(x);
+        let arch = Arch::new();
         let pull = |desk: &mut Desk, piece: &Piece| {
-            let columns = self.space.tensors[piece.tensor].columns;
             let gradient = &gradients.values()[piece.elements.clone()];
             let mut pulled = PerModel::new();
             self.differences(desk, piece, |model, _, delta| {
                 let (of_rows, of_columns) = &factors[piece.tensor][model];
-                let mut d_columns = vec![0.0; of_columns.len()];
-                let rows = gradient.chunks_exact(columns).zip(delta.chunks_exact(columns));
-                let d_rows = rows.zip(&of_rows[piece.rows.clone()]).map(|((g, delta), w)| {
-                    let products = g.iter().zip(delta).map(|(g, delta)| f64::from(*g) * f64::from(*delta));
-                    if of_columns.is_empty() {
-                        return products.sum();
-                    }
-                    let mut sum = 0.0;
-                    for ((product, c), d) in products.zip(of_columns).zip(&mut d_columns) {
-                        sum += product * c;
-                        *d += product * w;
-                    }
-                    sum
-                });
-                let d_rows: Vec<f64> = d_rows.collect();
+                let (mut d_rows, mut d_columns) = (vec![0.0; piece.rows.len()], vec![0.0; of_columns.len()]);
+                let factors = (&of_rows[piece.rows.clone()], &of_columns[..]);
+                rows::pull(arch, factors, gradient, delta, &mut d_rows, &mut d_columns);
                 pulled.push((d_rows, d_columns));
             })?;
             Ok(pulled)
         };
-        let empty = |(tensor, factors): (&TensorSpace, &PerModel)| -> PerModel {
+        let empty = |(tensor, factors): (&TensorSpace, &Vec<OfModel>)| -> PerModel {
             factors.iter().map(|(_, columns)| (vec![0.0; tensor.rows], vec![0.0; columns.len()])).collect()
         };
         let mut sums: Vec<PerModel> = self.space.tensors.iter().zip(&factors).map(empty).collect();
@@ -214,9 +202,13 @@ impl<'a> Sources<'a> {
     }
 
     /// Of each tensor and model the factors of rows and of columns.
-    fn factors(&self, x: &[f64]) -> Vec<PerModel> {
+    fn factors(&self, x: &[f64]) -> Vec<Vec<OfModel>> {
+        let of_model = |tensor: &TensorSpace, part: &Part| {
+            let (rows, columns) = part.factors(tensor, x);
+            (rows, columns.into_iter().map(|c| c as f32).collect())
+        };
         let tensors = self.space.tensors.iter();
-        tensors.map(|tensor| tensor.parts.iter().map(|part| part.factors(tensor, x)).collect()).collect()
+        tensors.map(|tensor| tensor.parts.iter().map(|part| of_model(tensor, part)).collect()).collect()
     }
 
     /// Shows the base and each model's difference from it, model after model.
@@ -226,6 +218,13 @@ impl<'a> Sources<'a> {
         piece: &Piece,
         mut show: impl FnMut(usize, &[f32], &[f32]),
     ) -> Result<(), Error> {
+        if let Some((base, deltas)) = piece.kept.split_at_checked(piece.elements.len())
+            && !deltas.is_empty()
+        {
+            let deltas = deltas.chunks_exact(base.len()).enumerate();
+            deltas.for_each(|(model, delta)| show(model, base, delta));
+            return Ok(());
+        }
         let Desk { base, model, rooms } = desk;
         let readers = &self.readers[piece.tensor];
         let first = piece.rows.start * self.space.tensors[piece.tensor].columns;

@@ -2,9 +2,9 @@
 //!
 //! The merged weights are `W = W₀ + Σᵢ cᵢ ∘ Δᵢ`, with `Δᵢ` the difference of model `i` from the base. A coefficient `c` is
 //! shared by a [group](Groups) of elements, and its gradient is the inner product of the weights' gradient with the
-//! differences of the group, so one backward pass of the decoder serves every coefficient. Differences stay mapped; what
-//! is in memory is one merged model in f32, as much for the sum of gradients and for each thread's, what the decoder keeps of a
-//! batch, and the coefficients.
+//! differences of the group, so one backward pass of the decoder serves every coefficient. In memory
+//! are one merged model in f32, as much for the sum of gradients and for each thread's, what the decoder keeps of a batch, the
+//! coefficients, and the differences if they are small; those of larger models stay mapped.
 //!
 //! Where an objective has no gradient, as minimal pairs have none, [`search()`] tries points instead (CMA-ES), for a few
 //! coefficients.
@@ -14,13 +14,17 @@
 
 mod adam;
 mod aims;
+mod divided;
 mod front;
 mod given;
 mod groups;
 mod merged;
+mod model;
 mod objective;
 mod order;
+mod packing;
 mod picture;
+mod rows;
 mod run;
 mod search;
 mod space;
@@ -43,9 +47,9 @@ pub struct Settings {
     pub groups: Groups,
     /// Steps at most.
     pub steps: u64,
-    /// Tokens of each language in a step, about.
+    /// Tokens in a step, about, of the language that counts most; others have as many fewer as they count less.
     pub tokens: usize,
-    /// The highest learning rate; it falls to nothing as a cosine.
+    /// The highest learning rate; in the second half of the steps it falls to nothing.
     pub rate: f64,
     /// Steps from one look at the held-out documents to the next.
     pub every: u64,
@@ -58,6 +62,6 @@ pub struct Settings {
 impl Settings {
     /// What has proved itself for groups: see docs/language-level.md.
     pub fn of(groups: Groups) -> Self {
-        Self { groups, steps: 320, tokens: 80, rate: groups.rate(), every: 20, patience: 5, seed: 0 }
+        Self { groups, steps: 400, tokens: 64, rate: groups.rate(), every: 20, patience: 5, seed: 0 }
     }
 }

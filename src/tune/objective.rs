@@ -1,14 +1,11 @@
 //! What is to become small: the mean over languages of bits per byte, each language as often as the user says.
 
+use super::divided::divided;
 use super::order::permutation;
-use crate::decoder::{Batch, Weighed};
+use super::packing::{Packed, Picked};
+use crate::decoder::Losses;
 use crate::eval::{Measured, Prepared, Text, Tokenizer, Tokens, Unit, Window, windows};
 use crate::problem::{Problem, Problems};
-
-/// Documents that stay together where a text is divided: neighbours are alike.
-const BLOCK: usize = 16;
-/// Of so many blocks one is held out.
-const HELD_OUT: usize = 8;
 
 /// A language's text, and how much it counts.
 #[derive(Clone, Debug)]
@@ -93,9 +90,32 @@ impl Goal {
             .collect()
     }
 
-    /// The next documents of each language, of about so many tokens each; their scaled losses sum to the objective.
-    pub(super) fn next(&self, turns: &mut [Turn], tokens: usize) -> Vec<Weighed> {
-        self.languages.iter().zip(turns).map(|(language, turn)| language.next(turn, tokens)).collect()
+    /// The next documents of each language: about so many tokens of the one that counts most, and as many fewer of the
+    /// others as they count less, since a gradient's noise is least where tokens count alike. Their scaled losses sum to
+    /// the objective.
+    pub(super) fn next(&self, turns: &mut [Turn], tokens: usize) -> Packed {
+        let turns = self.languages.iter().zip(turns).zip(self.shares(tokens)).enumerate();
+        let picked = turns.flat_map(|(at, ((language, turn), tokens))| language.next(at, turn, tokens));
+        Packed::new(picked.collect())
+    }
+
+    /// Tokens of each language in a step.
+    fn shares(&self, tokens: usize) -> impl Iterator<Item = usize> {
+        let most = self.languages.iter().map(|l| l.weight).fold(0.0, f64::max);
+        self.languages.iter().map(move |l| ((tokens as f64 * l.weight / most).ceil() as usize).max(1))
+    }
+
+    /// Bits per byte of each language in a step, of what its batches cost.
+    pub(super) fn seen(&self, packed: &Packed, losses: &[Losses]) -> Vec<f64> {
+        let seen = packed.seen(losses, self.languages.len());
+        self.languages.iter().zip(seen).map(|(l, (nats, tokens))| l.bits(nats, tokens)).collect()
+    }
+
+    /// Goes past the documents of a step.
+    pub(super) fn skip(&self, turns: &mut [Turn], tokens: usize) {
+        for ((language, turn), tokens) in self.languages.iter().zip(turns).zip(self.shares(tokens)) {
+            language.take(turn, tokens);
+        }
     }
 
     /// The objective, from each language's bits per byte.
@@ -178,20 +198,32 @@ impl Language {
         })
     }
 
-    fn next(&self, turn: &mut Turn, tokens: usize) -> Weighed {
-        let (mut batch, mut scored) = (Batch::default(), 0);
+    /// The windows that a step reads, and how many of their tokens are predicted.
+    fn take(&self, turn: &mut Turn, tokens: usize) -> (Vec<usize>, usize) {
+        let (mut taken, mut scored) = (Vec::new(), 0);
         while scored < tokens {
             if turn.at == turn.order.len() {
                 turn.order = permutation(self.windows.len(), turn.seed, turn.epoch);
                 (turn.at, turn.epoch) = (0, turn.epoch + 1);
             }
-            let (document, window) = &self.windows[turn.order[turn.at]];
+            let window = turn.order[turn.at];
             turn.at += 1;
-            let (from, ids) = (window.range.start, &self.fit[*document].ids[window.range.clone()]);
-            batch.push(ids, window.scored.start - from..window.scored.end - from);
-            scored += window.scored.len();
+            taken.push(window);
+            scored += self.windows[window].1.scored.len();
         }
-        Weighed { batch, scale: (self.weight * self.ratio / scored as f64) as f32 }
+        (taken, scored)
+    }
+
+    /// The texts that a step reads of the language at `language`.
+    fn next(&self, language: usize, turn: &mut Turn, tokens: usize) -> Vec<Picked<'_>> {
+        let (taken, scored) = self.take(turn, tokens);
+        let scale = (self.weight * self.ratio / scored as f64) as f32;
+        let picked = |at: usize| {
+            let (document, Window { range, scored }) = &self.windows[at];
+            let ids = &self.fit[*document].ids[range.clone()];
+            Picked { language, ids, scored: scored.start - range.start..scored.end - range.start, scale }
+        };
+        taken.into_iter().map(picked).collect()
     }
 
     /// About so many tokens of what coefficients are fitted to: windows by chance, which the seed decides.
@@ -215,35 +247,5 @@ impl Language {
     /// Bits per byte, of nats over so many tokens.
     pub(super) fn bits(&self, nats: f64, tokens: usize) -> f64 {
         nats / tokens.max(1) as f64 * self.ratio
-    }
-}
-
-/// Every eighth block of 16 documents is held out; of a short text every eighth document, and at least the last.
-pub(super) fn divided<T>(documents: Vec<T>) -> (Vec<T>, Vec<T>) {
-    let block = if documents.len() < BLOCK * HELD_OUT { 1 } else { BLOCK };
-    let (mut fit, mut held_out) = (Vec::new(), Vec::new());
-    let last = documents.len().saturating_sub(1);
-    let few = documents.len() < HELD_OUT;
-    for (i, document) in documents.into_iter().enumerate() {
-        let out = i / block % HELD_OUT == HELD_OUT - 1 || few && i == last;
-        (if out { &mut held_out } else { &mut fit }).push(document);
-    }
-    (fit, held_out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_divided_by_blocks() {
-        let documents = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
-        let (fit, out) = divided(documents(256));
-        assert_eq!((fit.len(), out.len()), (224, 32));
-        assert_eq!((out[0].as_str(), out[15].as_str(), out[16].as_str()), ("112", "127", "240"));
-        assert!(out.iter().all(|d| !fit.contains(d)));
-        assert_eq!(divided(documents(20)).1, ["7", "15"]);
-        assert_eq!(divided(documents(3)), (documents(2), vec!["2".into()]));
-        assert_eq!(divided(documents(1)), (vec![], documents(1)));
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::adam::schedule;
-use super::merged::{Merged, Sources};
+use super::merged::{KEPT, Sources};
+use super::model::Merged;
 use super::objective::{Goal, bits};
 use super::space::Space;
 use super::state::{self, State};
@@ -124,7 +125,7 @@ impl Learner<'_> {
         let Self { plan, goal, settings, running, space } = *self;
         let (host, options) = (Cpu::new(), Options { threads: running.threads, cancel: running.cancel });
         let mut merged = Merged::new(plan);
-        let sources = Sources::open(&host, &options, plan, space, &mut merged)?;
+        let sources = Sources::open(&host, &options, plan, space, &mut merged, KEPT)?;
         let mut accumulator = Accumulator::new(&merged, running.threads);
         let mut turns = goal.turns(settings.seed);
         let mut state = match begun {
@@ -139,15 +140,13 @@ impl Learner<'_> {
         };
         // Texts are read as if nothing had been interrupted.
         for _ in 0..state.adam.steps {
-            goal.next(&mut turns, settings.tokens);
+            goal.skip(&mut turns, settings.tokens);
         }
         while state.adam.steps < settings.steps && state.since_best() < settings.patience {
             sources.merge(&state.x, &mut merged)?;
-            let batches = goal.next(&mut turns, settings.tokens);
-            let nats = accumulator.gradients(&decoder(plan, &merged, goal.context)?, &batches);
-            let scored = batches.iter().map(|b| b.batch.scored());
-            let languages = goal.languages.iter().zip(nats.iter().zip(scored));
-            let seen: Vec<f64> = languages.map(|(l, (nats, tokens))| l.bits(*nats, tokens)).collect();
+            let packed = goal.next(&mut turns, settings.tokens);
+            let losses = accumulator.gradients(&decoder(plan, &merged, goal.context)?, &packed.batches);
+            let seen = goal.seen(&packed, &losses);
             let gradient = sources.pull(&state.x, accumulator.total())?;
             let step = state.adam.steps;
             if !seen.iter().chain(&gradient).all(|x| x.is_finite()) {

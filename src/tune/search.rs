@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use super::aims::Aims;
 use super::groups::Groups;
-use super::merged::{Merged, Sources};
+use super::merged::{KEPT, Sources};
+use super::model::Merged;
 use super::run::{Evaluation, Quiet, Running, Tuned, decoder, pool};
 use super::space::Space;
 use crate::device::cpu::Cpu;
@@ -80,7 +81,7 @@ pub fn search(plan: &Plan, aims: &Aims, settings: &Search, running: &Running<'_>
     let found = pool(running.threads)?.install(|| -> Result<_, Error> {
         let (host, options) = (Cpu::new(), Options { threads: running.threads, cancel: running.cancel });
         let mut merged = Merged::new(plan);
-        let sources = Sources::open(&host, &options, plan, &space, &mut merged)?;
+        let sources = Sources::open(&host, &options, plan, &space, &mut merged, KEPT)?;
         let looks = Vec::new();
         let mut seeker = Seeker {
             plan,

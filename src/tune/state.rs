@@ -14,7 +14,7 @@ use crate::problem::{Error, ExecError, Problem};
 use crate::write::sha256_hex;
 
 /// What the metadata must say.
-const FORMAT: &str = "growmerge tune state 1";
+const FORMAT: &str = "growmerge tune state 2";
 
 /// A run as it is after some steps.
 #[derive(Clone, Debug, PartialEq)]

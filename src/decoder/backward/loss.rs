@@ -16,8 +16,8 @@ const LOGITS: usize = 1 << 23;
 const ROWS: usize = 128;
 
 impl Pass<'_, '_> {
-    /// The batch's losses, summed, in nats; the gradient of `scale` times that sum into `memory.stream`, `[tokens,
-    /// hidden]`, and into those of head and last norm. Reads `scratch.stream` as [`Pass::layers`] leaves it.
+    /// The batch's losses, summed, in nats, and each in `memory.losses`; the gradient of `scale` times the sum of what each
+    /// counts into `memory.stream`, `[tokens, hidden]`, and into those of head and last norm. Reads `scratch.stream` as [`Pass::layers`] leaves it.
     pub(super) fn losses_backward(
         &self,
         batch: &Batch,
@@ -32,6 +32,7 @@ impl Pass<'_, '_> {
         let d_normed = memory.normed.grow(targets.len() * hidden);
         let block = (LOGITS / vocab).max(ROWS).min(targets.len());
         let mut loss = 0.0;
+        memory.losses.clear();
         for (first, targets) in (0..).step_by(block.max(1)).zip(targets.chunks(block.max(1))) {
             let rows = targets.len();
             let within = first * hidden..(first + rows) * hidden;
@@ -47,7 +48,8 @@ impl Pass<'_, '_> {
                 copy.copy_from_slice(logits);
                 (cap, &*copy)
             });
-            loss += ops::cross_entropy(arch, logits, targets.iter().map(|t| t.id), scale);
+            let counted = targets.iter().map(|t| (t.id, scale * t.scale));
+            loss += ops::cross_entropy(arch, logits, counted, &mut memory.losses);
             if let Some((cap, capped)) = capped {
                 ops::soft_cap(arch, capped, cap, logits);
             }

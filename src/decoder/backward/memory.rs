@@ -31,6 +31,15 @@ pub struct Memory {
     pub(super) scores: Vec<f32>,
     /// Of logits, a block of rows at a time, `[block, vocab]`.
     pub(super) logits: Vec<f32>,
+    /// Of each target, in nats, unscaled.
+    pub(super) losses: Vec<f64>,
+}
+
+impl Memory {
+    /// What each token of the last batch cost, in nats and in the order they were pushed, whatever it counted.
+    pub fn losses(&self) -> &[f64] {
+        &self.losses
+    }
 }
 
 /// All values of a forward pass.

@@ -25,8 +25,8 @@ use attention::attend;
 use memory::Record;
 
 impl Pass<'_, '_> {
-    /// Adds to `gradients` those of `scale` times the sum of the batch's losses; returns that sum in nats,
-    /// unscaled.
+    /// Adds to `gradients` those of `scale` times the sum of what the batch's losses count; returns the sum of the losses
+    /// in nats, unscaled.
     pub(super) fn gradients(
         &self,
         batch: &Batch,

@@ -171,24 +171,26 @@ pub(super) fn softmax(arch: Arch, p: &[f32], d: &mut [f32], width: usize) {
     );
 }
 
-/// Cross entropy of rows of logits, one for each target: the sum in nats; each row becomes the gradient of
-/// `scale` times its loss, `scale · (softmax − 1 at the target)`.
+/// Cross entropy of rows of logits, one for each target and factor: the sum in nats, each of them at the end of `losses`;
+/// each row becomes the gradient of its scaled loss, `scale · (softmax − 1 at the target)`.
 pub(super) fn cross_entropy(
     arch: Arch,
     logits: &mut [f32],
-    targets: impl ExactSizeIterator<Item = u32> + Clone,
-    scale: f32,
+    targets: impl ExactSizeIterator<Item = (u32, f32)> + Clone,
+    losses: &mut Vec<f64>,
 ) -> f64 {
     let width = logits.len() / targets.len().max(1);
     let mut total = 0.0;
     wide_fused!(
         arch,
-        for (row, target) in logits.chunks_exact_mut(width).zip(targets.clone()) {
+        for (row, (target, scale)) in logits.chunks_exact_mut(width).zip(targets.clone()) {
             let largest = max(row);
             let own = row[target as usize];
             row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - largest));
             let all = sum(row, |x| x);
-            total += f64::from(largest - own) + f64::from(all).ln();
+            let loss = f64::from(largest - own) + f64::from(all).ln();
+            losses.push(loss);
+            total += loss;
             let factor = scale / all;
             row.iter_mut().for_each(|x| *x *= factor);
             row[target as usize] -= scale;

@@ -50,13 +50,19 @@ fn merging_and_its_gradient_follow_the_definition() {
     for groups in GROUPS {
         let space = Space::new(&plan, groups).unwrap();
         let mut merged = Merged::new(&plan);
-        let sources = Sources::open(&host, &options, &plan, &space, &mut merged).unwrap();
+        let sources = Sources::open(&host, &options, &plan, &space, &mut merged, 0).unwrap();
         let x: Vec<f64> = space.start.iter().zip(noise(space.len(), 1)).map(|(x, n)| x + n).collect();
         sources.merge(&x, &mut merged).unwrap();
         let mut gradients = Gradients::new(&merged);
         let g = noise(gradients.values().len(), 2);
         gradients.values_mut().iter_mut().zip(&g).for_each(|(to, from)| *to = *from as f32);
         let pulled = sources.pull(&x, &gradients).unwrap();
+        let (mut again, most) = (Merged::new(&plan), sources.bytes());
+        let kept = Sources::open(&host, &options, &plan, &space, &mut again, most).unwrap();
+        kept.merge(&x, &mut again).unwrap();
+        assert!(kept.pieces.iter().all(|piece| !piece.kept.is_empty()), "all of it fits");
+        assert!(again.values == merged.values, "{groups:?}: in memory or not");
+        assert!(kept.pull(&x, &gradients).unwrap() == pulled, "{groups:?}: in memory or not");
         // The merge is linear in each coefficient: a step along one changes <g, W> by its gradient.
         let inner = |merged: &Merged| -> f64 {
             let pairs = merged.values.iter().zip(gradients.values());

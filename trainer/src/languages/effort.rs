@@ -30,7 +30,7 @@ impl Effort {
             fit_bytes: 84_000,
             choose_tokens: 4000,
             test_tokens: usize::MAX,
-            learned_steps: 320,
+            learned_steps: 400,
             round_steps: 150,
         };
         match scale {

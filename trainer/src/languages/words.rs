@@ -7,8 +7,25 @@ use std::path::{Path, PathBuf};
 pub(super) struct Words {
     method: &'static str,
     base: Option<PathBuf>,
+    head: Head,
     parameters: Vec<(&'static str, String)>,
     models: Vec<(PathBuf, Vec<(&'static str, String)>)>,
+}
+
+/// Where models' heads are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Head {
+    /// Where they were.
+    Kept,
+    /// In tensors of their own: what was tied to an embedding is copied from it.
+    Untied,
+}
+
+impl Head {
+    /// What is said of each model.
+    fn grow(self) -> Option<&'static str> {
+        (self == Self::Untied).then_some("grow: {width: 1, head: untied}")
+    }
 }
 
 /// A path as JSON has it, which is a YAML string that no character of it can end.
@@ -20,13 +37,20 @@ impl Words {
     /// A merge of these models by a method.
     pub(super) fn new(method: &'static str, models: impl IntoIterator<Item = PathBuf>) -> Self {
         let models = models.into_iter().map(|m| (m, Vec::new())).collect();
-        Self { method, base: None, parameters: Vec::new(), models }
+        Self { method, base: None, head: Head::Kept, parameters: Vec::new(), models }
     }
 
     /// Of differences from a model.
     #[must_use]
     pub(super) fn on_base(mut self, base: &Path) -> Self {
         self.base = Some(base.to_owned());
+        self
+    }
+
+    /// Of models whose heads are tensors of their own.
+    #[must_use]
+    pub(super) fn untied(mut self) -> Self {
+        self.head = Head::Untied;
         self
     }
 
@@ -52,11 +76,17 @@ impl Words {
         };
         let mut text = format!("merge_method: {}\n", self.method);
         if let Some(base) = &self.base {
-            text += &format!("base_model: {}\n", quoted(base));
+            text += &match self.head.grow() {
+                Some(grow) => format!("base_model: {{model: {}, {grow}}}\n", quoted(base)),
+                None => format!("base_model: {}\n", quoted(base)),
+            };
         }
         text += "models:\n";
         for (model, parameters) in &self.models {
             text += &format!("  - model: {}\n", quoted(model));
+            if let Some(grow) = self.head.grow() {
+                text += &format!("    {grow}\n");
+            }
             if !parameters.is_empty() {
                 text += &format!("    parameters: {}\n", flow(parameters));
             }

@@ -118,6 +118,6 @@ impl Trainer {
         let parts: Vec<Weighed> = sequences.chunks(size.max(1)).map(part).collect();
         let gradients = &mut self.gradients;
         let losses = self.pool.install(|| gradients.gradients(&decoder, &parts));
-        Ok(losses.iter().sum::<f64>() / tokens.max(1) as f64)
+        Ok(losses.iter().map(|losses| losses.sum).sum::<f64>() / tokens.max(1) as f64)
     }
 }

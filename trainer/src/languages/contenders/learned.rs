@@ -7,7 +7,8 @@ use growmerge::problem::{Error, Problems};
 use growmerge::tune::{Evaluation, Goal, Groups, Running, Settings, Wanted, Watch, tune};
 use serde_json::json;
 
-use super::rows::weight_by_counts;
+use super::heads::weight_apart;
+use super::rows::{sum, weight_by_counts};
 use crate::languages::bench::{Artefact, Bench, Made, Shared};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
@@ -20,6 +21,13 @@ const ENGLISH_SHARE: f64 = 0.4;
 /// What rows of tokens begin with: nothing of it is chosen.
 const START: [Axis; 3] =
     [Axis::new("power", &[0.5], 0), Axis::new("rows", &[1.0], 0), Axis::new("body", &[1.0], 0)];
+/// The same where the head is not the embedding.
+const START_APART: [Axis; 4] = [
+    Axis::new("power", &[1.0], 0),
+    Axis::new("rows", &[1.5], 0),
+    Axis::new("head power", &[0.7], 0),
+    Axis::new("head rows", &[1.0], 0),
+];
 /// Of the differences that are trimmed first.
 const DENSITY: f64 = 0.5;
 
@@ -56,8 +64,17 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, token_rows(bench)?),
     },
     Contender {
+        name: "learned rows and columns of embedding and head",
+        about: "the same where the head is not the embedding",
+        kind: Kind::Learned,
+        reads: Reads::FitAndCounts,
+        axes: &[],
+        after: &[],
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Untied, token_rows_apart(bench)?),
+    },
+    Contender {
         name: "learned rows and columns from the mean",
-        about: "the same without counts",
+        about: "a coefficient for each row and each column, without counts",
         kind: Kind::Learned,
         reads: Reads::Fit,
         axes: &[],
@@ -80,6 +97,8 @@ pub(super) static ALL: &[Contender] = &[
 enum Differences {
     /// All of each difference.
     Whole,
+    /// The same of models whose heads are tensors of their own.
+    Untied,
     /// Its larger elements.
     Trimmed,
 }
@@ -103,11 +122,19 @@ fn token_rows(bench: &Bench<'_>) -> Result<Begin, Error> {
     Ok(Begin { weights: Language::all().map(weight).collect(), artefacts: vec![counts] })
 }
 
+/// The same with the head's rows apart from the embedding's.
+fn token_rows_apart(bench: &Bench<'_>) -> Result<Begin, Error> {
+    let share = 1.0 / bench.experts.len() as f64;
+    let (weight, counts) = weight_apart(bench, &Point::on(&START_APART, &[0; 4]), share)?;
+    Ok(Begin { weights: Language::all().map(weight).collect(), artefacts: vec![counts] })
+}
+
 /// A recipe that adds up differences with these weights.
 fn recipe(bench: &Bench<'_>, differences: Differences, weight: &dyn Fn(usize) -> String) -> String {
-    if differences == Differences::Whole {
-        let words = bench.merge_from_base("task_arithmetic").with("normalize", false);
-        return words.each("weight", weight).text();
+    match differences {
+        Differences::Whole => return sum(bench).each("weight", weight).text(),
+        Differences::Untied => return sum(bench).untied().each("weight", weight).text(),
+        Differences::Trimmed => {}
     }
     let base = quoted(&bench.base);
     let (mut stages, mut models) = (String::new(), String::new());
@@ -129,7 +156,7 @@ fn recipe(bench: &Bench<'_>, differences: Differences, weight: &dyn Fn(usize) ->
 fn entry(bench: &Bench<'_>, differences: Differences, model: usize) -> String {
     let folder = bench.experts.get(model).and_then(|e| e.file_name()).map(|n| n.to_string_lossy());
     match differences {
-        Differences::Whole => folder.unwrap_or_default().into_owned(),
+        Differences::Whole | Differences::Untied => folder.unwrap_or_default().into_owned(),
         Differences::Trimmed => format!("trimmed-{model}"),
     }
 }

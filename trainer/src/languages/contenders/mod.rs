@@ -2,6 +2,7 @@
 
 mod branches;
 mod classical;
+mod heads;
 mod importance;
 mod layers;
 mod learned;
@@ -18,6 +19,7 @@ pub(super) fn all() -> Vec<&'static Contender> {
         sizes::ALL,
         rows::SIZES,
         rows::COUNTS,
+        heads::ALL,
         importance::ALL,
         learned::ALL,
         branches::ALL,

@@ -129,11 +129,13 @@ pub(super) static COUNTS: &[Contender] = &[
     },
 ];
 
-fn sum(bench: &Bench<'_>) -> Words {
+/// The sum of differences.
+pub(super) fn sum(bench: &Bench<'_>) -> Words {
     bench.merge_from_base("task_arithmetic").with("normalize", false)
 }
 
-fn share(bench: &Bench<'_>, at: &Point, name: &str) -> f64 {
+/// One model's share of what all weights add up to.
+pub(super) fn share(bench: &Bench<'_>, at: &Point, name: &str) -> f64 {
     at.get(name) / bench.experts.len() as f64
 }
 
@@ -196,7 +198,7 @@ pub(super) fn weight_by_counts(
 }
 
 /// Counts of the tokens in each language's training text.
-fn counts(bench: &Bench<'_>) -> Result<Artefact, Error> {
+pub(super) fn counts(bench: &Bench<'_>) -> Result<Artefact, Error> {
     let shared = &bench.shared;
     let identity = json!({ "counts": shared.file_digests.train, "tokenizer": shared.file_digests.tokenizer });
     bench.artefact("counts", &identity, |out| {
