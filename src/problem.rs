@@ -308,9 +308,9 @@ pub enum ExecError {
         what: String,
     },
     /// A device has no room for a block; smaller ones may fit.
-    #[error("the device has no {bytes} bytes of memory left")]
+    #[error("the device has not enough memory left")]
     DeviceMemory {
-        /// How many were asked for.
+        /// How many bytes were asked for; zero where the driver wanted some for itself.
         bytes: usize,
     },
     /// A device, its driver or its compiler failed.

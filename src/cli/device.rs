@@ -13,6 +13,7 @@ use growmerge::device::cuda::{Cuda, HeldFile};
 use growmerge::execute::{self, Blocks};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, ExecError, Problem};
+use growmerge::recipe::NonFinite;
 
 use super::size;
 
@@ -56,7 +57,16 @@ impl FromStr for Choice {
 /// What merges run on.
 pub(super) enum Machine {
     Host,
-    Card(Cuda),
+    Card(Cuda, Inputs),
+}
+
+/// What becomes of inputs on a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inputs {
+    /// They are read again, and stay as far as there is memory.
+    Stay,
+    /// They are read once.
+    Pass,
 }
 
 /// What there is to do, as far as it decides where.
@@ -153,14 +163,16 @@ impl Options {
                 return Ok(Machine::Host);
             }
         }
-        Ok(Machine::Card(Cuda::new(Arc::new(driver), memory)))
+        let inputs = if work.read > work.inputs { Inputs::Stay } else { Inputs::Pass };
+        Ok(Machine::Card(Cuda::new(Arc::new(driver), memory), inputs))
     }
 }
 
 /// A device within its bounds.
 pub(super) enum Fitted {
     Host(Cpu),
-    Card(Cuda),
+    /// With so many bytes for inputs that stay.
+    Card(Cuda, u64),
 }
 
 impl Fitted {
@@ -168,7 +180,7 @@ impl Fitted {
     pub(super) fn name(&self) -> String {
         match self {
             Self::Host(_) => "cpu".into(),
-            Self::Card(cuda) => cuda.runtime().name(),
+            Self::Card(cuda, _) => cuda.runtime().name(),
         }
     }
 }
@@ -176,35 +188,50 @@ impl Fitted {
 impl Machine {
     /// What a merge runs on, and how many threads, within `budget` bytes of the host's memory: first fewer threads, then
     /// smaller blocks, and where the card has no room for those, the host.
-    pub(super) fn fit(&self, budget: u64, threads: usize, plan: &Plan) -> Result<(usize, Fitted), ExecError> {
-        if let Self::Card(cuda) = self {
-            if let Some((threads, cuda)) = on_card(cuda, budget, threads, plan) {
-                return Ok((threads, Fitted::Card(cuda)));
-            }
+    pub(super) fn fit(
+        &self,
+        budget: u64,
+        threads: usize,
+        plan: &Plan,
+        silent: bool,
+    ) -> Result<(usize, Fitted), ExecError> {
+        if let Self::Card(cuda, inputs) = self {
             let memory = size::show(cuda.memory());
-            eprintln!("warning: {memory} on the card are too little for this merge; it runs on the CPU");
+            let why = match on_card(cuda, budget, threads, plan) {
+                // Processors make different NaNs, and a magnitude that a tensor is trimmed at may be one.
+                _ if plan.non_finite != NonFinite::Refuse => "a recipe that allows NaN".to_owned(),
+                Some((threads, cuda, spare)) => {
+                    let spare = if *inputs == Inputs::Stay { spare } else { 0 };
+                    return Ok((threads, Fitted::Card(cuda, spare)));
+                }
+                None => format!("{memory} on the card are too little for this merge: it"),
+            };
+            if !silent {
+                eprintln!("warning: {why} runs on the CPU");
+            }
         }
         let (threads, cpu) = on_host(budget, threads, plan)?;
         Ok((threads, Fitted::Host(cpu)))
     }
 }
 
-/// Fewer threads, then smaller blocks, until the card has room.
-fn on_card(cuda: &Cuda, budget: u64, threads: usize, plan: &Plan) -> Option<(usize, Cuda)> {
+/// Fewer threads, then smaller blocks, until the card has room; and how much it has beside them.
+fn on_card(cuda: &Cuda, budget: u64, threads: usize, plan: &Plan) -> Option<(usize, Cuda, u64)> {
     let inputs = plan.jobs.iter().map(|job| job.sources().count()).max().unwrap_or(0);
     let grain = plan.jobs.iter().map(|job| job.grain()).max().unwrap_or(LINE);
-    let fits = |threads: usize, block: usize| {
+    let spare = |threads: usize, block: usize| {
         let each = Cuda::worker_memory(inputs, block.max(grain));
-        each.saturating_mul(threads as u64) <= cuda.memory()
-            && execute::memory(plan, threads, Blocks::OnDevice(block)) <= budget
+        let spare = cuda.memory().checked_sub(each.saturating_mul(threads as u64))?;
+        (execute::memory(plan, threads, Blocks::OnDevice(block)) <= budget).then_some(spare)
     };
-    let block = UNIT;
-    if let Some(threads) = (1..=threads).rev().find(|threads| fits(*threads, block)) {
-        return Some((threads, cuda.clone()));
+    for threads in (1..=threads).rev() {
+        if let Some(spare) = spare(threads, UNIT) {
+            return Some((threads, cuda.clone(), spare));
+        }
     }
-    let halves = std::iter::successors(Some(block / 2), |block| Some(block / 2));
-    let block = halves.take_while(|block| *block >= LINE).find(|block| fits(1, *block))?;
-    Some((1, cuda.clone().with_block_elements(block)))
+    let halves = std::iter::successors(Some(UNIT / 2), |block| Some(block / 2));
+    let mut fitting = halves.take_while(|block| *block >= LINE);
+    fitting.find_map(|block| Some((1, cuda.clone().with_block_elements(block), spare(1, block)?)))
 }
 
 /// Fewer threads, then smaller blocks, until the merge stays within `budget` bytes.

@@ -234,7 +234,7 @@ pub(super) fn write(
         SyncChoice::System => Sync::System,
     };
     let asked = args.threads.map_or_else(super::cores, usize::from);
-    let (threads, device) = machine.fit(args.memory, asked, plan)?;
+    let (threads, device) = machine.fit(args.memory, asked, plan, silent)?;
     if threads < asked && !silent {
         eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));
     }
@@ -252,10 +252,9 @@ pub(super) fn write(
     let options = Options { threads, cancel };
     let done = match &device {
         Fitted::Host(cpu) => execute::run(cpu, plan, &todo, &options, draft.as_ref(), &progress),
-        Fitted::Card(cuda) => {
-            let _held = cuda.hold(device::files(plan));
+        Fitted::Card(cuda, spare) => cuda.holding(device::files(plan), *spare, || {
             execute::run(cuda, plan, &todo, &options, draft.as_ref(), &progress)
-        }
+        }),
     };
     progress.finish();
     done?;

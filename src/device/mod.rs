@@ -195,6 +195,9 @@ pub trait Device: Sync {
     /// How many elements a block should have: cache-sized on a CPU, tens of millions on a GPU.
     fn block_elements(&self) -> usize;
 
+    /// Is told by a thread that it needs the device no more.
+    fn leave(&self) {}
+
     /// A block of zeros.
     fn zeros(&self, len: usize) -> Result<Self::Buf, ExecError>;
 

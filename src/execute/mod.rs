@@ -194,6 +194,10 @@ where
     let left_device = AtomicBool::new(false);
     let context = run::Context { device, host: &host, plan, options, sink, observer, left_device };
     let board = board::Board::new(plan, jobs);
-    pool.broadcast(|_| board.work(&context));
+    pool.broadcast(|_| {
+        board.work(&context);
+        // The pool's threads may outlive it for a while.
+        device.leave();
+    });
     board.finish()
 }

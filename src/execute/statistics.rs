@@ -59,10 +59,11 @@ impl Seen<'_> {
                     None => Cow::Owned(divergences(d, models[0], base, width)?),
                 };
                 let x = importance(d, models[0], base, width, &divergences)?;
+                meter.observe(d, tally, unit, first, x)?;
                 if let Cow::Owned(divergences) = divergences {
                     tally.add_divergences(unit, divergences);
                 }
-                meter.observe(d, tally, unit, first, x)
+                Ok(())
             }
             (Wants::One(quantity), Some(base)) => {
                 meter.observe(d, tally, unit, first, quantity.of(d, models, base)?)

@@ -87,18 +87,24 @@ fn inputs_that_are_held_are_uploaded_once() {
     assert!(same(&want, &run(&plan, &cuda, 2).unwrap()));
     assert!(uploads() > input * 3 / 2);
     // … held ones once (two threads may both bring the same) …
-    let first = cuda.hold(held(&plan));
-    assert!(same(&want, &run(&plan, &cuda, 1).unwrap()));
+    let holding = |threads| cuda.holding(held(&plan), 1 << 30, || run(&plan, &cuda, threads).unwrap());
+    assert!(same(&want, &holding(1)));
     let once = uploads();
     assert!(once <= input && once > input / 2, "{once} of {input}");
-    drop(first);
     // … and in the next merge not at all.
-    let again = cuda.hold(held(&plan));
-    assert!(same(&want, &run(&plan, &cuda, 2).unwrap()));
+    assert!(same(&want, &holding(2)));
     assert_eq!(uploads(), 0);
-    drop(again);
     assert!(same(&want, &run(&plan, &cuda, 2).unwrap()));
     assert!(uploads() > input, "what is not held is not known");
+    // With room for half of them, that half stays.
+    let (cuda, shared) = Host::new(Threads::One, 1 << 30).unwrap().device();
+    let uploads = || shared.uploaded.swap(0, Ordering::Relaxed);
+    let half = || cuda.holding(held(&plan), input / 2, || run(&plan, &cuda, 2).unwrap());
+    assert!(same(&want, &half()));
+    uploads();
+    assert!(same(&want, &half()));
+    let again = uploads();
+    assert!(again < input * 13 / 10 && again > input / 2, "{again} of {input} twice");
 }
 
 #[test]
@@ -110,12 +116,10 @@ fn inputs_on_the_device_give_way() {
         // Room for the work and a part of the inputs.
         let Some(host) = Host::new(Threads::One, least() * 2 + (6 << 20)) else { return };
         let (cuda, _) = host.device();
-        let _held = cuda.hold(held(&plan));
+        let small = cuda.clone().with_block_elements(64 * LINE);
         for _ in 0..2 {
-            assert!(
-                same(&want, &run(&plan, &cuda.clone().with_block_elements(64 * LINE), 2).unwrap()),
-                "{text}"
-            );
+            let merged = cuda.holding(held(&plan), 1 << 30, || run(&plan, &small, 2).unwrap());
+            assert!(same(&want, &merged), "{text}");
         }
     }
 }

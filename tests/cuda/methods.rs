@@ -34,7 +34,7 @@ fn every_method_gives_the_same_bytes() {
     let large = set(true, [Dtype::BF16; 4]);
     for cuda in devices(Threads::One) {
         let mut methods = agree(&large, &cuda, 2);
-        // Those that read files beside the models are in tests/beside.
+        // Those that read files beside the models run in tests/beside, on the host's kernels.
         methods.extend(["fisher", "regmean"].map(str::to_owned));
         for method in METHODS {
             assert!(methods.iter().any(|m| m == method.name), "{} was not run", method.name);

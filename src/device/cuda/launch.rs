@@ -72,11 +72,14 @@ impl Cuda {
             return Ok(Node::stored(block, x.dtype));
         }
         self.with_worker(|worker| {
-            let block = self.block(worker, x.bytes.len())?;
+            let stays =
+                key.and_then(|key| Some((key, self.shared.resident.room(&worker.queue, x.bytes.len())?)));
+            let block = match &stays {
+                Some((_, block)) => block.clone(),
+                None => self.block(worker, x.bytes.len())?,
+            };
             worker.queue.with(|lane| lane.upload(block.at(), x.bytes))?;
-            if let Some(key) = key {
-                worker.pending.push((key, block.clone()));
-            }
+            worker.pending.extend(stays);
             Ok(Node::stored(block, x.dtype))
         })
     }

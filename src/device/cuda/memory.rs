@@ -8,7 +8,7 @@ use super::runtime::{Address, Lane};
 use crate::problem::ExecError;
 
 /// Blocks begin at such addresses, and are padded to whole fours of the largest type.
-const GRAIN: usize = 256;
+pub(super) const GRAIN: usize = 256;
 
 /// Bytes that a device may take, and has taken.
 #[derive(Debug)]
@@ -59,7 +59,44 @@ pub(super) struct Block {
     at: Address,
     /// With padding.
     size: usize,
+    home: Home,
+}
+
+/// Where a block's memory is when nobody needs it.
+#[derive(Debug)]
+enum Home {
+    /// In the queue that allocated it.
+    Queue(Arc<Queue>),
+    /// A part of something larger, which goes as a whole.
+    Slab { _of: Arc<Slab> },
+}
+
+/// Memory that is cut into blocks and given back when the last of them is gone.
+#[derive(Debug)]
+pub(super) struct Slab {
+    at: Address,
+    size: usize,
     queue: Arc<Queue>,
+}
+
+impl Slab {
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// A block of it, from a byte on that is a multiple of 256; it must end within.
+    pub(super) fn part(self: &Arc<Self>, from: usize, bytes: usize) -> Arc<Block> {
+        let (at, size) = (self.at + from as Address, bytes);
+        Arc::new(Block { at, size, home: Home::Slab { _of: self.clone() } })
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        // Whoever read a part of it had waited for what was queued before letting go of the part.
+        self.queue.with(|lane| lane.free(self.at));
+        self.queue.budget.give(self.size as u64);
+    }
 }
 
 impl Block {
@@ -70,18 +107,13 @@ impl Block {
     pub(super) fn size(&self) -> usize {
         self.size
     }
-
-    /// Gives it back to the device instead of keeping it for its thread, if nobody else has it.
-    pub(super) fn give_up(self: Arc<Self>) {
-        let queue = self.queue.clone();
-        drop(self);
-        queue.trim();
-    }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.queue.lock().idle.entry(self.size).or_default().push(self.at);
+        if let Home::Queue(queue) = &self.home {
+            queue.lock().idle.entry(self.size).or_default().push(self.at);
+        }
     }
 }
 
@@ -116,7 +148,14 @@ impl Queue {
             Some(at) => at,
             None => self.allocate(&mut inner, size)?,
         };
-        Ok(Arc::new(Block { at, size, queue: self.clone() }))
+        Ok(Arc::new(Block { at, size, home: Home::Queue(self.clone()) }))
+    }
+
+    /// Memory that is to be cut.
+    pub(super) fn slab(self: &Arc<Self>, bytes: usize) -> Result<Arc<Slab>, ExecError> {
+        let size = bytes.next_multiple_of(GRAIN);
+        let at = self.allocate(&mut self.lock(), size)?;
+        Ok(Arc::new(Slab { at, size, queue: self.clone() }))
     }
 
     /// New memory; if there is none, what is idle here goes first.

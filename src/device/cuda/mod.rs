@@ -25,14 +25,15 @@ pub mod source;
 mod worker;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use memory::Budget;
+use memory::{Budget, Queue};
 use node::Node;
 use program::Sink;
+pub use resident::HeldFile;
 use resident::Resident;
-pub use resident::{Held, HeldFile};
 use runtime::{Kernel, Runtime};
 use worker::Worker;
 
@@ -47,7 +48,6 @@ pub struct Cuda {
     block_elements: usize,
 }
 
-#[derive(Debug)]
 struct Shared {
     /// Tells devices of one process apart.
     id: u64,
@@ -56,6 +56,8 @@ struct Shared {
     kernels: RwLock<HashMap<(Sink, String), Arc<dyn Kernel>>>,
     /// Of threads that are gone.
     idle: Mutex<Vec<Worker>>,
+    /// Of all threads.
+    queues: Mutex<Vec<Weak<Queue>>>,
     resident: Resident,
 }
 
@@ -76,6 +78,7 @@ impl Cuda {
             budget: Arc::new(Budget::new(memory)),
             kernels: RwLock::default(),
             idle: Mutex::default(),
+            queues: Mutex::default(),
             resident: Resident::default(),
         };
         Self { shared: Arc::new(shared), block_elements: UNIT }
@@ -104,19 +107,37 @@ impl Cuda {
         inputs as u64 * block + inputs as u64 * block / 2 + worker::scratch(elements) as u64
     }
 
-    /// Keeps what is read of these files on the device, as far as its memory allows, for as long as the result lives and
-    /// for later calls with the same files.
-    pub fn hold<'a>(&self, files: impl IntoIterator<Item = HeldFile<'a>>) -> Held<'a> {
-        Held::new(self.shared.clone(), files)
-    }
-
-    /// Some device memory; what is kept of inputs gives way.
-    fn block(&self, worker: &Worker, bytes: usize) -> Result<Arc<memory::Block>, ExecError> {
-        loop {
-            match worker.queue.block(bytes) {
-                Err(ExecError::DeviceMemory { .. }) if self.shared.resident.evict(bytes) => {}
-                done => return done,
+    /// Some device memory. If there is none, what other threads leave idle goes first, then what is kept of inputs.
+    fn block(&self, worker: &mut Worker, bytes: usize) -> Result<Arc<memory::Block>, ExecError> {
+        let none = |tried: &Result<_, ExecError>| matches!(tried, Err(ExecError::DeviceMemory { .. }));
+        let mut tried = worker.queue.block(bytes);
+        if none(&tried) {
+            self.shared.trim();
+            tried = worker.queue.block(bytes);
+        }
+        if none(&tried) {
+            worker.forget_pending();
+            if self.shared.resident.evict() {
+                tried = worker.queue.block(bytes);
             }
         }
+        tried
+    }
+}
+
+impl Shared {
+    /// Gives the device back what all queues keep for later.
+    fn trim(&self) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|queue| queue.strong_count() > 0);
+        let queues: Vec<_> = queues.iter().filter_map(Weak::upgrade).collect();
+        queues.iter().for_each(|queue| queue.trim());
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, memory) = (self.runtime.name(), self.budget.limit());
+        f.debug_struct("Shared").field("name", &name).field("memory", &memory).finish_non_exhaustive()
     }
 }

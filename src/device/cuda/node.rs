@@ -9,9 +9,11 @@ use std::sync::Arc;
 use super::memory::Block;
 use crate::checkpoint::DType;
 
-/// Of how many words a kernel's arguments may be; 32,764 bytes is what a launch takes, and sources of this size still
-/// compile in a blink.
+/// Of how many words a kernel's arguments may be before what they are made of is computed by a kernel of its own: sources of
+/// this size still compile in a blink.
 pub(super) const MOST_WORDS: usize = 768;
+/// How many there may be where that does not help; a launch takes 32,764 bytes.
+pub(super) const MOST_AT_ALL: usize = 4000;
 
 /// A value for each element of a block.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What each primitive notes; `results.rs` and `ranked.rs` have those that run something.
 
-use super::node::{Arg, MOST_WORDS, Node};
+use super::node::{Arg, MOST_AT_ALL, MOST_WORDS, Node};
 use super::program::Sink;
 use super::{Cuda, CudaBuf};
 use crate::checkpoint::DType;
@@ -40,6 +40,10 @@ impl Cuda {
                 })
             };
             node = Node::made(call, args.iter().map(settle).collect::<Result<_, ExecError>>()?);
+            // So many inputs at once that no launch takes them all: the host does.
+            if node.words() > MOST_AT_ALL {
+                return Err(ExecError::DeviceMemory { bytes: node.words() * 8 });
+            }
         }
         Ok(CudaBuf { node, len })
     }
@@ -56,6 +60,10 @@ impl Device for Cuda {
 
     fn block_elements(&self) -> usize {
         self.block_elements
+    }
+
+    fn leave(&self) {
+        Cuda::leave(self);
     }
 
     fn zeros(&self, len: usize) -> Result<CudaBuf, ExecError> {

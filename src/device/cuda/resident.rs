@@ -1,13 +1,17 @@
 //! Inputs that stay on the device: for the second pass over a tensor, and for the next merge of the same models.
+//!
+//! They lie in slabs, because a driver is slow to allocate. What came first stays: passes and members of a grid read the same
+//! things in the same order, and whatever went in favour of something later would be what is needed next.
 
 use std::collections::HashMap;
-use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::Shared;
-use super::memory::Block;
+use super::Cuda;
+use super::memory::{Block, GRAIN, Queue, Slab};
+
+/// Bytes of a slab, or as many as a single input takes.
+const SLAB: usize = 64 << 20;
 
 /// Some bytes of a file: which file, from where, how many.
 pub(super) type Key = (u64, usize, usize);
@@ -21,47 +25,54 @@ pub struct HeldFile<'a> {
     pub bytes: &'a [u8],
 }
 
-/// While it lives, the bytes of its files are known by their addresses.
-#[derive(Debug)]
-pub struct Held<'a> {
-    shared: Arc<Shared>,
-    files: PhantomData<&'a [u8]>,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Resident {
     /// Where the files that are held lie in the host's memory.
     files: RwLock<Vec<(Range<usize>, u64)>>,
-    kept: Mutex<HashMap<Key, Entry>>,
-    clock: AtomicU64,
+    kept: Mutex<Kept>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    block: Arc<Block>,
-    used: u64,
+#[derive(Debug, Default)]
+struct Kept {
+    blocks: HashMap<Key, Arc<Block>>,
+    /// The slab that is being filled, and how far it is.
+    slab: Option<(Arc<Slab>, usize)>,
+    /// Bytes of all slabs, and how many they may be.
+    bytes: u64,
+    limit: u64,
 }
 
-impl<'a> Held<'a> {
-    pub(super) fn new(shared: Arc<Shared>, files: impl IntoIterator<Item = HeldFile<'a>>) -> Self {
+impl Cuda {
+    /// Runs something during which what is read of these files stays on the device, up to `limit` bytes, for later calls with
+    /// the same files too. One call at a time.
+    pub fn holding<'a, T>(
+        &self,
+        files: impl IntoIterator<Item = HeldFile<'a>>,
+        limit: u64,
+        act: impl FnOnce() -> T,
+    ) -> T {
+        /// Forgets addresses also where `act` panics: other bytes may lie there later.
+        struct Held<'d>(&'d Resident);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.files.write().unwrap_or_else(PoisonError::into_inner).clear();
+            }
+        }
+        let resident = &self.shared.resident;
         let place = |file: HeldFile<'a>| {
             let from = file.bytes.as_ptr().addr();
             (from..from + file.bytes.len(), file.identity)
         };
-        let files = files.into_iter().map(place).collect();
-        *shared.resident.files.write().unwrap_or_else(PoisonError::into_inner) = files;
-        Self { shared, files: PhantomData }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.shared.resident.files.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let places = files.into_iter().map(place).collect();
+        let _held = Held(resident);
+        resident.kept().limit = limit;
+        *resident.files.write().unwrap_or_else(PoisonError::into_inner) = places;
+        act()
     }
 }
 
 impl Resident {
-    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,37 +86,43 @@ impl Resident {
     }
 
     pub(super) fn find(&self, key: Key) -> Option<Arc<Block>> {
+        self.kept().blocks.get(&key).cloned()
+    }
+
+    /// Memory for something that is to stay, if there is any.
+    pub(super) fn room(&self, queue: &Arc<Queue>, bytes: usize) -> Option<Arc<Block>> {
+        let size = bytes.next_multiple_of(GRAIN);
         let mut kept = self.kept();
-        let entry = kept.get_mut(&key)?;
-        entry.used = self.clock.fetch_add(1, Ordering::Relaxed);
-        Some(entry.block.clone())
+        if kept.slab.as_ref().is_none_or(|(slab, used)| used + size > slab.size()) {
+            let slab =
+                size.max(SLAB.min(usize::try_from(kept.limit.saturating_sub(kept.bytes)).unwrap_or(SLAB)));
+            if kept.bytes + slab as u64 > kept.limit {
+                return None;
+            }
+            let slab = queue.slab(slab).ok()?;
+            kept.bytes += slab.size() as u64;
+            kept.slab = Some((slab, 0));
+        }
+        let (slab, used) = kept.slab.as_mut()?;
+        let block = slab.part(*used, size);
+        *used += size;
+        Some(block)
     }
 
     /// Takes what is complete on the device.
     pub(super) fn insert(&self, of: impl IntoIterator<Item = (Key, Arc<Block>)>) {
-        let mut kept = self.kept();
-        for (key, block) in of {
-            let used = self.clock.fetch_add(1, Ordering::Relaxed);
-            kept.insert(key, Entry { block, used });
-        }
+        self.kept().blocks.extend(of);
     }
 
-    /// Gives up what was not used for longest, at least so many bytes; false if there was nothing.
-    pub(super) fn evict(&self, bytes: usize) -> bool {
+    /// Gives everything up, and takes nothing more until the next [`Cuda::holding`]; false if there was nothing.
+    pub(super) fn evict(&self) -> bool {
         let mut kept = self.kept();
-        let mut oldest: Vec<(u64, Key, usize)> =
-            kept.iter().map(|(key, entry)| (entry.used, *key, entry.block.size())).collect();
-        oldest.sort_unstable();
-        let (mut freed, mut gone) = (0, Vec::new());
-        for (_, key, size) in oldest {
-            // Some more than needed, since looking for the oldest takes a while.
-            if freed >= bytes.max(64 << 20) {
-                break;
-            }
-            freed += size;
-            gone.extend(kept.remove(&key).map(|entry| entry.block));
-        }
+        let (blocks, slab) = (std::mem::take(&mut kept.blocks), kept.slab.take());
+        kept.bytes = 0;
+        kept.limit = 0;
         drop(kept);
-        gone.into_iter().map(Block::give_up).count() > 0
+        let had = slab.is_some() || !blocks.is_empty();
+        drop((blocks, slab));
+        had
     }
 }

@@ -24,7 +24,7 @@ impl Cuda {
         }
         let nodes = self.small(bufs)?;
         self.with_worker(|worker| {
-            let room = worker.room(size_of_val(sums.as_slice()))?;
+            let room = self.room(worker, size_of_val(sums.as_slice()))?;
             let mut words = vec![room, len as u64, line as u64, lines as u64];
             if sink != Sink::Divergences {
                 words.push(u64::from(key));
@@ -42,7 +42,7 @@ impl Cuda {
         }
         let (nodes, width) = (self.small(&[x, y])?, sums.len());
         self.with_worker(|worker| {
-            let room = worker.room(size_of_val(sums))?;
+            let room = self.room(worker, size_of_val(sums))?;
             worker.queue.with(|lane| lane.upload(room, bytemuck::cast_slice(sums)))?;
             let words = [room, x.len as u64, width as u64];
             self.queue(worker, Sink::ColumnDots, width, &words, &nodes.iter().collect::<Vec<_>>())?;
@@ -60,7 +60,7 @@ impl Cuda {
         let mut counted = vec![0u64; (BINS + window.bins * 4).div_ceil(8)];
         self.with_worker(|worker| {
             let bytes = size_of_val(counted.as_slice());
-            let room = worker.room(bytes)?;
+            let room = self.room(worker, bytes)?;
             worker.queue.with(|lane| lane.clear(room, bytes))?;
             let high = u32::try_from(window.high()).unwrap_or(u32::MAX);
             let [low, high, shift] = [window.low, high, window.shift].map(u64::from);
@@ -84,7 +84,7 @@ impl Cuda {
         let nodes = self.small(&deltas.iter().collect::<Vec<_>>())?;
         self.with_worker(|worker| {
             let bytes = size_of_val(counts.as_slice());
-            let room = worker.room(bytes)?;
+            let room = self.room(worker, bytes)?;
             worker.queue.with(|lane| lane.clear(room, bytes))?;
             let words = [room, len as u64, u64::from(epsilon.to_bits())];
             self.queue(worker, Sink::Overlaps, len, &words, &nodes.iter().collect::<Vec<_>>())?;
@@ -101,7 +101,7 @@ impl Cuda {
         let mut flag = [0; 4];
         self.with_worker(|worker| {
             let bytes = (x.len * dtype.size()).next_multiple_of(256);
-            let room = worker.room(bytes + 256)?;
+            let room = self.room(worker, bytes + 256)?;
             let at = room + bytes as u64;
             worker.queue.with(|lane| lane.clear(at, flag.len()))?;
             self.queue(worker, Sink::Store(dtype), x.len, &[room, x.len as u64, at], &[&x.node])?;

@@ -20,7 +20,7 @@ pub(super) fn scratch(elements: usize) -> usize {
 pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
     /// Results lie here until they are copied back. Taken in the beginning, so that only loading can find no memory.
-    pub(super) scratch: Arc<Block>,
+    pub(super) scratch: Option<Arc<Block>>,
     /// Uploads that others may use as soon as the queue is done with them.
     pub(super) pending: Vec<(Key, Arc<Block>)>,
 }
@@ -75,23 +75,39 @@ impl Cuda {
             return Ok(worker);
         }
         let queue = Queue::new(self.shared.runtime.lane()?, self.shared.budget.clone());
-        let bytes = scratch(self.block_elements);
-        let scratch = loop {
-            match queue.block(bytes) {
-                Err(ExecError::DeviceMemory { .. }) if self.shared.resident.evict(bytes) => {}
-                done => break done?,
+        self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
+        let mut worker = Worker { queue, scratch: None, pending: Vec::new() };
+        worker.scratch = Some(self.block(&mut worker, scratch(self.block_elements))?);
+        Ok(worker)
+    }
+
+    /// Room for results of so many bytes.
+    pub(super) fn room(&self, worker: &mut Worker, bytes: usize) -> Result<u64, ExecError> {
+        let scratch = match worker.scratch.take() {
+            Some(scratch) if scratch.size() >= bytes => scratch,
+            small => {
+                drop(small);
+                self.block(worker, bytes.max(scratch(self.block_elements)))?
             }
         };
-        Ok(Worker { queue, scratch, pending: Vec::new() })
+        let at = scratch.at();
+        worker.scratch = Some(scratch);
+        Ok(at)
+    }
+
+    /// Ends this thread's part: another one may take its queue.
+    pub(super) fn leave(&self) {
+        WORKERS.with_borrow_mut(|seats| seats.retain(|seat| seat.device != self.shared.id));
     }
 }
 
 impl Worker {
-    /// Room for results of so many bytes.
-    pub(super) fn room(&mut self, bytes: usize) -> Result<u64, ExecError> {
-        if self.scratch.size() < bytes {
-            self.scratch = self.queue.block(bytes)?;
+    /// Gives up what others might have used. It is uploaded again when it is needed again.
+    pub(super) fn forget_pending(&mut self) {
+        if !self.pending.is_empty() {
+            // It may be on its way still. A failure shows with the next call.
+            let _: Result<(), ExecError> = self.queue.with(|lane| lane.wait());
+            self.pending.clear();
         }
-        Ok(self.scratch.at())
     }
 }

@@ -31,7 +31,10 @@ fn told(error: DriverError) -> String {
 
 /// Wraps an error with what was attempted.
 pub(super) fn failed(attempt: &'static str) -> impl FnOnce(DriverError) -> ExecError {
-    move |error| ExecError::Device { what: format!("the CUDA device cannot {attempt}: {}", told(error)) }
+    move |error| match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => ExecError::DeviceMemory { bytes: 0 },
+        _ => ExecError::Device { what: format!("the CUDA device cannot {attempt}: {}", told(error)) },
+    }
 }
 
 /// Finds the driver, and says what it is of.
@@ -148,11 +151,9 @@ impl Context {
         })
     }
 
-    /// Gives memory back. The driver promises to wait for what uses it only in some cases: it is waited for here.
+    /// Gives memory back that nothing that is queued uses.
     pub(super) fn free(&self, at: Address) {
         if self.enter().is_ok() {
-            // An error here is one of work that was queued before, and whoever waits for that work is told.
-            let _ = result::ctx::synchronize();
             // SAFETY: the driver knows what it allocated, and refuses other addresses; nothing that is queued uses it.
             let _ = unsafe { result::free_sync(at) };
         }

@@ -97,6 +97,13 @@ pub(super) struct Slot {
 // SAFETY: it owns its memory and event; both may be used from any thread in which the context is current.
 unsafe impl Send for Slot {}
 
+/// The system gives no memory that stays where it is.
+fn no_place(bytes: usize) -> ExecError {
+    let what =
+        format!("the system has no {bytes} bytes of memory to keep in place for copies to a CUDA device");
+    ExecError::Memory { what }
+}
+
 impl Slot {
     /// Of so many bytes.
     pub(super) fn new(context: &Arc<Context>, bytes: usize, direction: Direction) -> Result<Self, ExecError> {
@@ -108,15 +115,18 @@ impl Slot {
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
         let event = event.map_err(failed("make an event"))?;
         // SAFETY: not of length zero; freed in `drop`, once.
-        let memory = unsafe { result::malloc_host(bytes.max(1), flags) }.ok();
-        let Some(memory) = memory.and_then(|memory| NonNull::new(memory.cast::<u8>())) else {
+        let memory = unsafe { result::malloc_host(bytes.max(1), flags) };
+        let memory = memory.map_err(|error| match failed("keep memory in place for copies")(error) {
+            // Of the host's.
+            ExecError::DeviceMemory { .. } => no_place(bytes),
+            other => other,
+        });
+        let memory =
+            memory.and_then(|memory| NonNull::new(memory.cast::<u8>()).ok_or_else(|| no_place(bytes)));
+        let memory = memory.inspect_err(|_| {
             // SAFETY: made above, and used by nothing.
             let _ = unsafe { result::event::destroy(event) };
-            let what = format!(
-                "the system has no {bytes} bytes of memory to keep in place for copies to a CUDA device"
-            );
-            return Err(ExecError::Memory { what });
-        };
+        })?;
         Ok(Self { context: Arc::clone(context), memory, event, bytes, used: 0 })
     }
 

@@ -14,11 +14,11 @@ use super::CompileError;
 use crate::device::cuda::driver::missing::{Missing, Version};
 use crate::device::cuda::driver::target::{Arch, Target};
 
-/// The oldest that is tried.
-const NEEDED: Version = Version { major: 12, minor: 0 };
+/// The oldest that is tried: what the driver has to be.
+const NEEDED: Version = Version { major: 13, minor: 0 };
 
 /// What a library is called, best first.
-const NAMES: [&str; 3] = ["libnvrtc.so.13", "libnvrtc.so", "libnvrtc.so.12"];
+const NAMES: [&str; 2] = ["libnvrtc.so.13", "libnvrtc.so"];
 
 type Program = *mut c_void;
 type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
