@@ -176,13 +176,21 @@ impl Fitted {
 impl Machine {
     /// What a merge runs on, and how many threads, within `budget` bytes of the host's memory: first fewer threads, then
     /// smaller blocks, and where the card has no room for those, the host.
-    pub(super) fn fit(&self, budget: u64, threads: usize, plan: &Plan) -> Result<(usize, Fitted), ExecError> {
+    pub(super) fn fit(
+        &self,
+        budget: u64,
+        threads: usize,
+        plan: &Plan,
+        silent: bool,
+    ) -> Result<(usize, Fitted), ExecError> {
         if let Self::Card(cuda) = self {
             if let Some((threads, cuda)) = on_card(cuda, budget, threads, plan) {
                 return Ok((threads, Fitted::Card(cuda)));
             }
-            let memory = size::show(cuda.memory());
-            eprintln!("warning: {memory} on the card are too little for this merge; it runs on the CPU");
+            if !silent {
+                let memory = size::show(cuda.memory());
+                eprintln!("warning: {memory} on the card are too little for this merge; it runs on the CPU");
+            }
         }
         let (threads, cpu) = on_host(budget, threads, plan)?;
         Ok((threads, Fitted::Host(cpu)))

@@ -234,7 +234,7 @@ pub(super) fn write(
         SyncChoice::System => Sync::System,
     };
     let asked = args.threads.map_or_else(super::cores, usize::from);
-    let (threads, device) = machine.fit(args.memory, asked, plan)?;
+    let (threads, device) = machine.fit(args.memory, asked, plan, silent)?;
     if threads < asked && !silent {
         eprintln!("--memory {} leaves room for {threads} of {asked} threads", size::show(args.memory));
     }
