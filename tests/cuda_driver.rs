@@ -138,8 +138,13 @@ fn lanes_of_many_threads_work_side_by_side_and_leave_nothing_behind() {
     lane.free(at);
     let at = lane.allocate(64).unwrap();
     let kernel = driver.compile(&source("// words 3")).unwrap();
-    lane.launch(&*kernel, ONE, &[at, 16, 1]).unwrap();
+    let mut other = driver.lane().unwrap();
+    for queue in [&mut lane, &mut other] {
+        queue.upload(at, &[0; 64]).unwrap();
+        queue.launch(&*kernel, ONE, &[at, 16, 1]).unwrap();
+    }
     drop((kernel, driver));
+    drop(other);
     lane.free(at);
     let at = lane.allocate(64).unwrap();
     lane.upload(at, &[2; 64]).unwrap();

@@ -22,6 +22,7 @@ typedef struct Work {
     Kernel kernel;
     unsigned blocks;
     uint64_t *words;
+    void *module;
     struct Work *next;
 } Work;
 typedef struct { Work *first, **end; uint64_t queued, done; } Stream;
@@ -288,7 +289,12 @@ EXPORT int cuModuleLoadData(void **raw, const void *image) {
 }
 EXPORT int cuModuleUnload(void *raw) {
     ENTERED();
-    note("unload");
+    pthread_mutex_lock(&lock);
+    int queued = 0;
+    for (int i = 0; i < 64; i++)
+        for (Work *work = streams[i] ? streams[i]->first : NULL; work; work = work->next) queued |= work->module == raw;
+    pthread_mutex_unlock(&lock);
+    note(queued ? "a kernel that was queued is unloaded" : "unload");
     if (((Module *)raw)->library) dlclose(((Module *)raw)->library);
     free(raw);
     return SUCCESS;
@@ -310,7 +316,8 @@ EXPORT int cuLaunchKernel(void *raw, unsigned gx, unsigned gy, unsigned gz, unsi
     Module *module = raw;
     if (!gx || !bx || gy * gz * by * bz != 1 || shared || extra) return INVALID_VALUE;
     int adds = !module->library && !module->idle;
-    Work work = {.kind = adds ? ADD : LAUNCH, .kernel = module->kernel, .blocks = gx < 3 ? gx : 3};
+    if (adds && module->words != 3) return INVALID_VALUE;
+    Work work = {.kind = adds ? ADD : LAUNCH, .kernel = module->kernel, .module = raw, .blocks = gx < 3 ? gx : 3};
     work.words = malloc(8 * module->words);
     memcpy(work.words, parameters[0], 8 * module->words);
     return put(stream, work);
