@@ -1,43 +1,18 @@
-//! The driver behind the CUDA device, on a driver and an NVRTC without a card (`cuda_driver/fake.c`): whatever is queued there
+//! The driver behind the CUDA device, on a driver and an NVRTC without a card (`cuda_driver/fake.c`, `nvrtc.c`): whatever is queued there
 //! is done as late as may be. Each test runs in a process of its own, in which the fake libraries are found first.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::path::{Path, PathBuf};
+#[path = "cuda_driver/machine.rs"]
+mod machine;
+
 use std::process::Command;
 
 use growmerge::device::cuda::driver::{Driver, Missing, Version};
 use growmerge::device::cuda::runtime::{Lane, Runtime, Shape};
 use growmerge::device::cuda::source::Source;
 use growmerge::problem::ExecError;
+use machine::fake;
 use sha2::{Digest, Sha256};
-
-/// Builds the fake libraries and says where they are.
-fn libraries() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda_driver");
-    std::fs::create_dir_all(&folder).unwrap();
-    // Made aside and renamed, because other tests may be using them.
-    let aside = tempfile::tempdir_in(&folder).unwrap();
-    let library = aside.path().join("library");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda_driver/fake.c");
-    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
-    let build = Command::new(compiler)
-        .args(["-shared", "-fPIC", "-O1", "-pthread", "-o"])
-        .args([&library, &source])
-        .status();
-    assert!(build.unwrap().success(), "a C compiler is what links Rust too");
-    for name in ["libcuda.so", "libnvrtc.so.13"] {
-        std::fs::copy(&library, aside.path().join(name)).unwrap();
-        std::fs::rename(aside.path().join(name), folder.join(name)).unwrap();
-    }
-    folder
-}
-
-/// Has a command find the fake libraries, on a machine that is as these variables say.
-fn fake(command: &mut Command, machine: &[(&str, &str)]) {
-    let libraries = libraries();
-    command.env("LD_LIBRARY_PATH", &libraries).env("GROWMERGE_NVRTC", &libraries);
-    command.env("GROWMERGE_KERNEL_CACHE", "").envs(machine.iter().copied());
-}
 
 const INSIDE: &str = "GROWMERGE_TEST_INSIDE";
 
@@ -127,6 +102,7 @@ fn add(driver: &Driver, lane: &mut dyn Lane, seed: u32) {
     }
     lane.upload(at, &raw).unwrap();
     lane.launch(&*kernel, ONE, &[at, numbers.len() as u64, 5]).unwrap();
+    lane.wait().unwrap();
     lane.free(at);
     let left = lane.allocate(1000).unwrap();
     lane.clear(left, 1000).unwrap();
@@ -160,6 +136,7 @@ fn lanes_of_many_threads_work_side_by_side_and_leave_nothing_behind() {
         lane
     });
     let mut lane = lane.join().unwrap();
+    lane.wait().unwrap();
     lane.free(at);
     let at = lane.allocate(64).unwrap();
     let kernel = driver.compile(&source("// words 3")).unwrap();
@@ -170,6 +147,7 @@ fn lanes_of_many_threads_work_side_by_side_and_leave_nothing_behind() {
     }
     drop((kernel, driver));
     drop(other);
+    lane.wait().unwrap();
     lane.free(at);
     let at = lane.allocate(64).unwrap();
     lane.upload(at, &[2; 64]).unwrap();

@@ -199,12 +199,12 @@ impl Machine {
             let memory = size::show(cuda.memory());
             let why = match on_card(cuda, budget, threads, plan) {
                 // Processors make different NaNs, and a magnitude that a tensor is trimmed at may be one.
-                _ if plan.non_finite != NonFinite::Refuse => "a recipe that allows NaN".to_owned(),
+                _ if plan.non_finite != NonFinite::Refuse => "this recipe allows NaN: it".to_owned(),
                 Some((threads, cuda, spare)) => {
                     let spare = if *inputs == Inputs::Stay { spare } else { 0 };
                     return Ok((threads, Fitted::Card(cuda, spare)));
                 }
-                None => format!("{memory} on the card are too little for this merge: it"),
+                None => format!("{memory} on the card are too little for this merge; it"),
             };
             if !silent {
                 eprintln!("warning: {why} runs on the CPU");

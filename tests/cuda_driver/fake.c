@@ -1,65 +1,59 @@
-// A driver and an NVRTC without a card, for tests: built as libcuda.so and as libnvrtc.so.13.
+// NVIDIA's driver without a card, for tests: built as libcuda.so.
 //
 // Work that is queued is done when somebody waits for it, not before, and memory of copies is read and written then: a slot
-// that is filled again too early, or emptied too early, gives wrong bytes. FAKE_* variables say what kind of machine it is.
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+// that is filled again too early, or emptied too early, gives wrong bytes. Kernels are what nvrtc.c makes of sources. FAKE_*
+// variables say what kind of machine it is.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <elf.h>
 #include <pthread.h>
+#include "fake.h"
 
-#define EXPORT __attribute__((visibility("default")))
 enum { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_IMAGE = 200,
-       INVALID_CONTEXT = 201, NOT_FOUND = 500, NOT_READY = 600 };
+       INVALID_CONTEXT = 201, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700 };
 
-static long setting(const char *name, long otherwise) {
-    const char *text = getenv(name);
-    return text && *text ? atol(text) : otherwise;
-}
-
-// Appends a line to the file FAKE_LOG.
-static void note(const char *line) {
-    const char *path = getenv("FAKE_LOG");
-    FILE *file = path ? fopen(path, "a") : NULL;
-    if (file) {
-        fprintf(file, "%s\n", line);
-        fclose(file);
-    }
-}
-
-// ---- the driver
-
-typedef enum { COPY, CLEAR, ADD } Kind;
+typedef void (*Kernel)(const uint64_t *words, unsigned blocks, unsigned threads);
+typedef enum { COPY, CLEAR, ADD, LAUNCH } Kind;
 typedef struct Work {
     Kind kind;
     char *to;
     const char *from;
     size_t bytes;
-    uint64_t words[3];
+    Kernel kernel;
+    unsigned blocks;
+    uint64_t *words;
     void *module;
     struct Work *next;
 } Work;
 typedef struct { Work *first, **end; uint64_t queued, done; } Stream;
 typedef struct { Stream *stream; uint64_t behind; } Event;
-typedef struct { size_t words; } Module;
+// A library of nvrtc.c's, or nothing but a number of words.
+typedef struct { size_t words; int idle; void *library; Kernel kernel; } Module;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int started, retained;
+static int started, retained, broken;
 static size_t in_use, pinned;
 static Stream *streams[64];
 static _Thread_local void *current;
 static int context;
 
-#define MEMORY (1ul << 30)
-#define ENTERED() do { if (!current) return INVALID_CONTEXT; } while (0)
+#define MEMORY ((size_t)setting("FAKE_MEMORY", 1l << 30))
+// A card that failed once answers everything with that failure, as cards do.
+#define ENTERED() do { if (!current) return INVALID_CONTEXT; if (broken) return ILLEGAL_ADDRESS; } while (0)
 
-// Does the work of a queue up to a number.
+// Does the work of a queue up to a number. One launch at a time: a library that is loaded twice may be one, and what its
+// kernels share is its own. The launch of number FAKE_FAILS breaks the card.
 static void run(Stream *stream, uint64_t upto) {
+    static long launched;
     while (stream->first && stream->done < upto) {
         Work *work = stream->first;
         switch (work->kind) {
         case COPY: memcpy(work->to, work->from, work->bytes); break;
         case CLEAR: memset(work->to, 0, work->bytes); break;
+        case LAUNCH:
+            if (++launched == setting("FAKE_FAILS", 0)) broken = 1;
+            if (!broken && work->kernel) work->kernel(work->words, work->blocks, 1);
+            break;
         case ADD:
             for (uint64_t i = 0; i < work->words[1]; i++) ((uint32_t *)work->words[0])[i] += (uint32_t)work->words[2];
             break;
@@ -67,6 +61,7 @@ static void run(Stream *stream, uint64_t upto) {
         stream->first = work->next;
         if (!stream->first) stream->end = &stream->first;
         stream->done++;
+        free(work->words);
         free(work);
     }
 }
@@ -93,7 +88,7 @@ EXPORT int cuInit(unsigned flags) {
 }
 EXPORT int cuGetErrorName(int error, const char **name) {
     *name = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == INVALID_IMAGE ? "CUDA_ERROR_INVALID_IMAGE"
-          : error == INVALID_VALUE ? "CUDA_ERROR_INVALID_VALUE" : "CUDA_ERROR_OTHER";
+          : error == ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS" : error == INVALID_VALUE ? "CUDA_ERROR_INVALID_VALUE" : "CUDA_ERROR_OTHER";
     return SUCCESS;
 }
 EXPORT int cuGetErrorString(int error, const char **text) {
@@ -136,6 +131,7 @@ EXPORT int cuCtxSynchronize(void) {
     for (int i = 0; i < 64; i++)
         if (streams[i]) run(streams[i], UINT64_MAX);
     pthread_mutex_unlock(&lock);
+    ENTERED();
     return SUCCESS;
 }
 EXPORT int cuMemGetInfo_v2(size_t *free_, size_t *total) { ENTERED(); *free_ = MEMORY - in_use; *total = MEMORY; return SUCCESS; }
@@ -143,11 +139,12 @@ EXPORT int cuMemAlloc_v2(uint64_t *at, size_t bytes) {
     ENTERED();
     if (bytes == 0) return INVALID_VALUE;
     pthread_mutex_lock(&lock);
-    int full = bytes > MEMORY - in_use;
+    int full = bytes + in_use > MEMORY;
     if (!full) in_use += bytes;
     pthread_mutex_unlock(&lock);
     if (full) return OUT_OF_MEMORY;
     size_t *memory = aligned_alloc(256, (bytes + 511) / 256 * 256);
+    memset(memory, 0xa5, (bytes + 511) / 256 * 256);
     memory[0] = bytes;
     *at = (uint64_t)memory + 256;
     return SUCCESS;
@@ -203,6 +200,7 @@ EXPORT int cuStreamSynchronize(void *raw) {
     pthread_mutex_lock(&lock);
     run(raw, UINT64_MAX);
     pthread_mutex_unlock(&lock);
+    ENTERED();
     return SUCCESS;
 }
 EXPORT int cuStreamDestroy_v2(void *raw) {
@@ -239,6 +237,7 @@ EXPORT int cuEventSynchronize(void *raw) {
     pthread_mutex_lock(&lock);
     if (event->stream) run(event->stream, event->behind);
     pthread_mutex_unlock(&lock);
+    ENTERED();
     return SUCCESS;
 }
 EXPORT int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
@@ -250,14 +249,41 @@ EXPORT int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *str
 EXPORT int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *stream) {
     return value ? INVALID_VALUE : put(stream, (Work){.kind = CLEAR, .to = (char *)to, .bytes = bytes});
 }
-// Images are "\x7fELF kernel WORDS".
+// The length of a library: what its header says is behind everything else.
+static size_t length_of(const void *image) {
+    const Elf64_Ehdr *head = image;
+    return head->e_shoff + (size_t)head->e_shnum * head->e_shentsize;
+}
+// Opens a library that is in memory, from a file of its own: the same file would be the same library.
+static int open_library(Module *module, const void *image) {
+    char path[] = "/tmp/growmerge-kernel-XXXXXX";
+    int file = mkstemp(path);
+    if (file < 0) return INVALID_IMAGE;
+    size_t length = length_of(image);
+    ssize_t written = write(file, image, length);
+    close(file);
+    module->library = written == (ssize_t)length ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+    unlink(path);
+    if (!module->library) return INVALID_IMAGE;
+    module->kernel = (Kernel)dlsym(module->library, "run");
+    const size_t *words = dlsym(module->library, "words");
+    if (!module->kernel || !words) return INVALID_IMAGE;
+    module->words = *words;
+    return SUCCESS;
+}
+// Images are "\x7fELF kernel WORDS", with "idle" behind it if it does nothing, or libraries.
 EXPORT int cuModuleLoadData(void **raw, const void *image) {
     ENTERED();
     const char *head = "\177ELF kernel ";
-    if (strncmp(image, head, strlen(head)) && strncmp(image, head + 4, strlen(head) - 4)) return INVALID_IMAGE;
+    Module *module = calloc(1, sizeof *module);
+    if (!strncmp(image, head, strlen(head)) || !strncmp(image, head + 4, strlen(head) - 4)) {
+        module->words = (size_t)atol(strstr(image, "kernel ") + 7);
+        module->idle = strstr(image, "idle") != NULL;
+    } else if (memcmp(image, "\177ELF\2\1\1", 7) || open_library(module, image)) {
+        free(module);
+        return INVALID_IMAGE;
+    }
     note("load");
-    Module *module = malloc(sizeof *module);
-    module->words = (size_t)atol(strstr(image, "kernel ") + 7);
     *raw = module;
     return SUCCESS;
 }
@@ -269,6 +295,7 @@ EXPORT int cuModuleUnload(void *raw) {
         for (Work *work = streams[i] ? streams[i]->first : NULL; work; work = work->next) queued |= work->module == raw;
     pthread_mutex_unlock(&lock);
     note(queued ? "a kernel that was queued is unloaded" : "unload");
+    if (((Module *)raw)->library) dlclose(((Module *)raw)->library);
     free(raw);
     return SUCCESS;
 }
@@ -283,53 +310,15 @@ EXPORT int cuFuncGetParamInfo(void *raw, size_t index, size_t *offset, size_t *b
     *bytes = 8 * ((Module *)raw)->words;
     return SUCCESS;
 }
-// Adds words[2] to words[1] numbers at words[0].
+// A kernel that is no library adds words[2] to words[1] numbers at words[0], or does nothing.
 EXPORT int cuLaunchKernel(void *raw, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                           unsigned shared, void *stream, void **parameters, void **extra) {
-    if (!gx || !bx || gy * gz * by * bz != 1 || shared || extra || ((Module *)raw)->words != 3) return INVALID_VALUE;
-    Work work = {.kind = ADD, .module = raw};
-    memcpy(work.words, parameters[0], sizeof work.words);
+    Module *module = raw;
+    if (!gx || !bx || gy * gz * by * bz != 1 || shared || extra) return INVALID_VALUE;
+    int adds = !module->library && !module->idle;
+    if (adds && module->words != 3) return INVALID_VALUE;
+    Work work = {.kind = adds ? ADD : LAUNCH, .kernel = module->kernel, .module = raw, .blocks = gx < 3 ? gx : 3};
+    work.words = malloc(8 * module->words);
+    memcpy(work.words, parameters[0], 8 * module->words);
     return put(stream, work);
 }
-
-// ---- NVRTC: code is what the driver above takes; a source with "#error" in it is refused
-
-typedef struct { char *text; char code[64]; size_t bytes; } Program;
-
-EXPORT int nvrtcVersion(int *major, int *minor) {
-    long version = setting("FAKE_NVRTC", 130);
-    *major = (int)(version / 10);
-    *minor = (int)(version % 10);
-    return 0;
-}
-EXPORT int nvrtcGetNumSupportedArchs(int *many) { *many = 2; return 0; }
-EXPORT int nvrtcGetSupportedArchs(int *archs) { archs[0] = 80; archs[1] = 90; return 0; }
-EXPORT int nvrtcCreateProgram(void **raw, const char *text, const char *name, int many, void *headers, void *names) {
-    (void)name, (void)headers, (void)names;
-    Program *program = calloc(1, sizeof *program);
-    program->text = strdup(text);
-    *raw = program;
-    return many;
-}
-EXPORT int nvrtcDestroyProgram(void **raw) { free(((Program *)*raw)->text); free(*raw); *raw = NULL; return 0; }
-EXPORT int nvrtcCompileProgram(void *raw, int many, const char **options) {
-    Program *program = raw;
-    char line[256] = "compile";
-    for (int i = 0; i < many; i++)
-        if (strstr(options[i], "--gpu-architecture=")) snprintf(line, sizeof line, "compile %s", options[i] + 19);
-    note(line);
-    if (strstr(program->text, "#error")) return 6;
-    const char *words = strstr(program->text, "words ");
-    int cubin = strstr(line, "sm_") != NULL;
-    program->bytes = (size_t)snprintf(program->code, sizeof program->code, "%skernel %s", cubin ? "\177ELF " : " ",
-                                      words ? words + 6 : "3") + 1;
-    return 0;
-}
-static const char *log_of(Program *program) { return strstr(program->text, "#error") ? "line 1: no\n" : ""; }
-EXPORT int nvrtcGetProgramLogSize(void *raw, size_t *bytes) { *bytes = strlen(log_of(raw)) + 1; return 0; }
-EXPORT int nvrtcGetProgramLog(void *raw, char *log) { strcpy(log, log_of(raw)); return 0; }
-EXPORT int nvrtcGetCUBINSize(void *raw, size_t *bytes) { *bytes = ((Program *)raw)->bytes; return 0; }
-EXPORT int nvrtcGetCUBIN(void *raw, char *code) { memcpy(code, ((Program *)raw)->code, ((Program *)raw)->bytes); return 0; }
-EXPORT int nvrtcGetPTXSize(void *raw, size_t *bytes) { return nvrtcGetCUBINSize(raw, bytes); }
-EXPORT int nvrtcGetPTX(void *raw, char *code) { return nvrtcGetCUBIN(raw, code); }
-EXPORT const char *nvrtcGetErrorString(int error) { return error == 6 ? "NVRTC_ERROR_COMPILATION" : "NVRTC_ERROR"; }
