@@ -65,6 +65,17 @@ fn size(name: &str) -> Option<Size> {
         "30m" => Some(Size { layers: 6, vocab: 16_384, ..wide(1) }),
         "180m" => Some(wide(1)),
         "572m" => Some(wide(2)),
+        // Four layers of a model of 7 billion parameters, as many as fit beside others.
+        "7b-layers" => Some(Size {
+            hidden: 4096,
+            layers: 4,
+            heads: 32,
+            kv_heads: 8,
+            head_dim: 128,
+            intermediate: 14_336,
+            vocab: 32_000,
+            tied: false,
+        }),
         _ => None,
     }
 }
