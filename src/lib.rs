@@ -13,6 +13,7 @@ pub mod device;
 pub mod eval;
 pub mod execute;
 pub mod explain;
+pub mod generate;
 pub mod glob;
 #[cfg(feature = "hub")]
 pub mod hub;

@@ -1,17 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use growmerge::checkpoint::Place;
-use growmerge::eval::{ModelSource, Start, Text, is_recipe};
+use growmerge::eval::{ModelSource, Start, Text};
 use growmerge::importance::{About, Fisher, Grams, Sampling, Task, check};
-use growmerge::plan::Plan;
-use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::problem::{Error, ExecError, Problems};
 use serde_json::json;
 
 use super::plan::Numbers;
 use super::progress::{Measure, Progress};
 use super::texts::{Documents, named};
-use super::{Outcome, elsewhere, size};
+use super::{Outcome, elsewhere, one_model, size};
 
 /// Measure how much each weight of a model matters to a text, for the methods fisher and regmean
 ///
@@ -77,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
-    let context = args.context(&source)?;
+    let context = one_model::window("--context", args.context, &source)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
@@ -122,10 +121,10 @@ impl Args {
         let text = Text::read(language, path, &self.documents.reading())
             .map_err(|found| problems.extend(found))
             .ok();
-        if let Err(found) = self.refuse_output() {
+        if let Err(found) = one_model::refuse_output(&self.out, self.overwrite) {
             problems.extend(found);
         }
-        let source = match self.source() {
+        let source = match one_model::source(&self.model, &self.numbers, &self.elsewhere) {
             Ok(source) => Some(source),
             Err(Error::Input(found)) => {
                 problems.extend(found);
@@ -142,48 +141,6 @@ impl Args {
             (Some(source), Some(text)) if !problems.has_errors() => Ok((source, text)),
             _ => Err(problems.into()),
         }
-    }
-
-    fn source(&self) -> Result<ModelSource, Error> {
-        let name = self.model.as_str();
-        if is_recipe(name) {
-            let path = Path::new(name);
-            let reading = growmerge::recipe::Reading::from_file(path)?;
-            let mut library = self.elsewhere.library_of(path, [&reading])?;
-            let plan = Plan::from_reading_with(reading, &self.numbers.plan_options(), &mut library)?;
-            return Ok(ModelSource::planned(name, plan)?);
-        }
-        let model = elsewhere::named(name)?;
-        let mut library = self.elsewhere.library(None, std::slice::from_ref(&model))?;
-        Ok(ModelSource::stored(name, library.checkpoint(&model)?)?)
-    }
-
-    fn refuse_output(&self) -> Result<(), Problems> {
-        let at = self.out.display().to_string();
-        if self.out.is_dir() {
-            return Err(Problem::error(at, "is a folder, not a file").into());
-        }
-        let folder = self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !folder.is_dir() {
-            return Err(Problem::error(at, format!("there is no folder {}", folder.display())).into());
-        }
-        if self.out.exists() && !self.overwrite {
-            return Err(Problem::error(at, "is there already").hint("--overwrite replaces it").into());
-        }
-        Ok(())
-    }
-
-    fn context(&self, source: &ModelSource) -> Result<usize, Error> {
-        let config = growmerge::decoder::Config::read(&source.config, &source.name)?;
-        let limit = config.max_positions.max(2);
-        let Some(context) = self.context.map(|c| c as usize) else { return Ok(limit.min(512)) };
-        if context > limit {
-            let what = format!(
-                "windows of {context} tokens are longer than the {limit} that the model was made for"
-            );
-            return Err(Problem::error("--context", what).into());
-        }
-        Ok(context)
     }
 }
 

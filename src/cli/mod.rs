@@ -13,6 +13,7 @@ mod extract_lora;
 mod fetch;
 #[cfg(feature = "hub")]
 mod fetching;
+mod generate;
 mod grid;
 mod importance;
 mod inspect;
@@ -21,6 +22,7 @@ mod lock;
 mod measuring;
 mod merge;
 mod methods;
+mod one_model;
 mod plan;
 mod progress;
 #[cfg(feature = "hub")]
@@ -68,6 +70,7 @@ enum Command {
     Tune(tune::Args),
     Count(count::Args),
     Importance(importance::Args),
+    Generate(generate::Args),
     ExtractLora(extract_lora::Args),
     Methods(methods::Args),
     Devices(devices::Args),
@@ -113,6 +116,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Tune(args) => tune::run(&args),
         Command::Count(args) => count::run(&args),
         Command::Importance(args) => importance::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::ExtractLora(args) => extract_lora::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -12,10 +12,10 @@ use super::scratch::Grow;
 pub(super) const BLOCK: usize = 128;
 
 /// `[tokens, heads · head_dim]` of queries, and as many keys and values of `kv_heads`; or their gradients.
-pub(super) struct Heads<S> {
+pub(super) struct Heads<S, V = S> {
     pub(super) queries: S,
     pub(super) keys: S,
-    pub(super) values: S,
+    pub(super) values: V,
 }
 
 /// Attention of one text: of each token to itself and those before it, or to the window of `kind`.

@@ -50,14 +50,10 @@ impl Batch {
         self.targets.extend(scored.map(target));
     }
 
-    /// One text of which every token is an input, and every row predicts something.
+    /// One text of which every token is an input, and none is scored.
     pub(super) fn inputs(ids: &[u32]) -> Self {
-        let rows = 0..ids.len();
-        Self {
-            ids: ids.to_vec(),
-            segments: vec![Segment { rows: rows.clone(), len: ids.len() }],
-            targets: rows.map(|row| Target { row, id: 0, scale: 1.0 }).collect(),
-        }
+        let whole = Segment { rows: 0..ids.len(), len: ids.len() };
+        Self { ids: ids.to_vec(), segments: vec![whole], targets: Vec::new() }
     }
 
     /// Inputs of all texts.

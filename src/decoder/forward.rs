@@ -2,13 +2,14 @@
 
 use pulp::Arch;
 
-use super::attention::{Heads, attend};
+use super::attention::Heads;
 use super::batch::Batch;
 use super::config::{Config, LayerKind};
 use super::matmul::{Old, Vector};
 use super::ops;
 use super::rope::RopeTable;
 pub(super) use super::rope::Turn;
+use super::rows::Rows;
 use super::scratch::{Grow, Scratch};
 use super::tape::{Kept, Tape};
 use super::weights::{Layer, Weights};
@@ -50,7 +51,7 @@ impl Tables {
     }
 
     /// The table of a layer for a text of `len` tokens.
-    fn of(&self, kind: LayerKind, len: usize) -> Option<&RopeTable> {
+    pub(super) fn of(&self, kind: LayerKind, len: usize) -> Option<&RopeTable> {
         let per_length = self.0.get(kind.rope?)?;
         match &per_length.long {
             Some((short, long)) if len > *short => Some(long),
@@ -61,23 +62,20 @@ impl Tables {
 
 impl Pass<'_, '_> {
     /// Runs all layers: `scratch.stream` is then `[tokens, hidden]`, before the last norm.
-    pub(super) fn layers(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) {
-        self.embed(batch, scratch);
+    pub(super) fn layers(&self, mut rows: impl Rows, scratch: &mut Scratch, tape: &mut impl Tape) {
+        let tokens = rows.ids().len();
+        self.embed(rows.ids(), scratch);
         for (index, (layer, kind)) in self.weights.layers.iter().zip(&self.config.layers).enumerate() {
-            self.attention(index, layer, *kind, batch, scratch, tape);
-            self.mlp(index, layer, batch, scratch, tape);
+            self.attention(index, layer, *kind, &mut rows, scratch, tape);
+            self.mlp(index, layer, tokens, scratch, tape);
         }
-        tape.keep(self.config.layers.len(), Kept::Stream, self.stream(batch, scratch));
+        tape.keep(self.config.layers.len(), Kept::Stream, &scratch.stream[..tokens * self.config.hidden]);
     }
 
-    fn stream<'s>(&self, batch: &Batch, scratch: &'s Scratch) -> &'s [f32] {
-        &scratch.stream[..batch.tokens() * self.config.hidden]
-    }
-
-    fn embed(&self, batch: &Batch, scratch: &mut Scratch) {
+    fn embed(&self, ids: &[u32], scratch: &mut Scratch) {
         let width = self.config.hidden;
-        let stream = scratch.stream.grow(batch.tokens() * width);
-        for (row, id) in stream.chunks_exact_mut(width).zip(&batch.ids) {
+        let stream = scratch.stream.grow(ids.len() * width);
+        for (row, id) in stream.chunks_exact_mut(width).zip(ids) {
             scratch.weights.row(&self.weights.embedding, *id as usize, row);
         }
         if self.config.embedding_scale != 1.0 {
@@ -104,11 +102,11 @@ impl Pass<'_, '_> {
         index: usize,
         layer: &Layer<'_>,
         kind: LayerKind,
-        batch: &Batch,
+        rows: &mut impl Rows,
         scratch: &mut Scratch,
         tape: &mut impl Tape,
     ) {
-        let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
+        let (config, arch, tokens) = (self.config, self.arch, rows.ids().len());
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let stream = scratch.stream.grow(tokens * config.hidden);
         tape.keep(index, Kept::Stream, stream);
@@ -127,13 +125,9 @@ impl Pass<'_, '_> {
                 ops::rms_norm_inside(arch, heads, &weight.values, config.norm_eps);
             }
         }
-        self.rotate(kind, batch, queries, Turn::Forth);
-        self.rotate(kind, batch, keys, Turn::Forth);
         let attended = scratch.attended.grow(tokens * wide);
-        let heads = Heads { queries: &*queries, keys: &*keys, values: &*values };
-        for segment in &batch.segments {
-            attend(arch, config, kind, segment, &heads, attended, &mut scratch.scores);
-        }
+        let heads = Heads { queries: &mut *queries, keys: &mut *keys, values: &*values };
+        rows.attend(self, (index, kind), heads, attended, &mut scratch.scores);
         tape.keep(index, Kept::Attended, attended);
         match &layer.attention_post_norm {
             None => layer.output.apply(attended, stream, Old::Add, &mut scratch.weights),
@@ -171,11 +165,11 @@ impl Pass<'_, '_> {
         &self,
         index: usize,
         layer: &Layer<'_>,
-        batch: &Batch,
+        tokens: usize,
         scratch: &mut Scratch,
         tape: &mut impl Tape,
     ) {
-        let (config, arch, tokens) = (self.config, self.arch, batch.tokens());
+        let (config, arch) = (self.config, self.arch);
         let stream = scratch.stream.grow(tokens * config.hidden);
         tape.keep(index, Kept::MlpStream, stream);
         let x = self.normed(&layer.mlp_norm, stream, &mut scratch.normed);

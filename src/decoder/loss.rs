@@ -28,11 +28,13 @@ impl Pass<'_, '_> {
         sums.iter().zip(own).map(|(sum, own)| sum.value() - f64::from(own)).collect()
     }
 
-    /// All logits of all targets' rows, `[targets, vocab]`: for tests and small models.
-    pub(super) fn logits(&self, batch: &Batch, scratch: &mut Scratch) -> Vec<f32> {
-        let (rows, vocab) = (batch.targets.len(), self.config.vocab);
+    /// All logits of the first `rows` rows, `[rows, vocab]`: for tests, small models, and texts that are written.
+    pub(super) fn logits(&self, rows: usize, scratch: &mut Scratch) -> Vec<f32> {
+        let vocab = self.config.vocab;
         let mut all = vec![0.0; rows * vocab];
-        self.gather(batch, scratch);
+        let stream = &scratch.stream[..rows * self.config.hidden];
+        let normed = scratch.normed.grow(stream.len());
+        ops::rms_norm(self.arch, stream, &self.weights.norm.values, self.config.norm_eps, normed);
         self.vocabulary(rows, scratch, |first, width, logits| {
             for (row, part) in all.chunks_exact_mut(vocab).zip(logits.chunks_exact(width)) {
                 row[first..first + width].copy_from_slice(part);

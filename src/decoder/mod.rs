@@ -13,6 +13,7 @@
 mod attention;
 mod backward;
 mod batch;
+mod cache;
 mod config;
 mod family;
 mod fields;
@@ -24,6 +25,7 @@ pub(crate) mod matmul;
 mod mean;
 mod ops;
 mod rope;
+mod rows;
 mod scratch;
 mod tape;
 mod weights;
@@ -32,6 +34,7 @@ use pulp::Arch;
 
 pub use backward::Memory;
 pub use batch::Batch;
+pub use cache::Cache;
 pub use config::{Activation, Biases, Config, LayerKind};
 pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
 pub use inputs::{Fed, Site};
@@ -136,6 +139,20 @@ impl<'a> Decoder<'a> {
     pub fn logits(&self, ids: &[u32], scratch: &mut Scratch) -> Vec<f32> {
         let batch = Batch::inputs(ids);
         self.pass().layers(&batch, scratch, &mut ());
-        self.pass().logits(&batch, scratch)
+        self.pass().logits(ids.len(), scratch)
+    }
+
+    /// Lets texts grow: each of `texts`, which are positions in the cache and none twice, by the token of the same place in
+    /// `ids`. Returns logits of what comes then, `[texts, vocab]`. What a text gets does not depend on the others. Token ids
+    /// must be below the vocabulary's size.
+    ///
+    /// # Panics
+    /// If a text is as long as the cache allows, or the cache longer than the decoder's context.
+    pub fn next(&self, cache: &mut Cache, texts: &[usize], ids: &[u32], scratch: &mut Scratch) -> Vec<f32> {
+        assert_eq!(texts.len(), ids.len(), "a token for each text");
+        assert!(texts.iter().all(|text| cache.len(*text) < cache.context()), "a text is full");
+        self.pass().layers(cache::Next { cache, texts, ids }, scratch, &mut ());
+        cache.grow(texts);
+        self.pass().logits(texts.len(), scratch)
     }
 }

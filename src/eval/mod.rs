@@ -26,7 +26,7 @@ pub use model::{Model, ModelSource, is_recipe};
 pub use pairs::{Judged, Pairs};
 pub use run::{Evaluation, Evaluator, JudgedPairs, Language, Rules};
 pub use statistics::{Estimate, paired, ratio};
-pub use text::{Documents, Reading, Split, Text, folder};
+pub use text::{Documents, Reading, Split, Text, documents_as_file, folder};
 pub use tokenizer::{Start, Tokenizer, Tokens};
 pub use verdict::{Noise, Tolerance, Tolerances, Verdict, Why};
 pub use windows::{Window, windows};

@@ -263,6 +263,16 @@ pub(super) fn each<T, U>(
     if problems.has_errors() { Err(problems) } else { Ok(all) }
 }
 
+/// Documents as a file of this name has them: in the field `text` of an object a line (`.jsonl`), or as lines, in which all
+/// white space is a blank.
+pub fn documents_as_file(path: &Path, documents: &[String]) -> String {
+    let line = |document: &String| match is_jsonl(path) {
+        true => serde_json::json!({ "text": document }).to_string() + "\n",
+        false => document.split_whitespace().collect::<Vec<_>>().join(" ") + "\n",
+    };
+    documents.iter().map(line).collect()
+}
+
 fn is_jsonl(path: &Path) -> bool {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);

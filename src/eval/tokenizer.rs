@@ -145,6 +145,20 @@ impl Tokenizer {
         self.start.as_ref().map(|s| s.1.as_str())
     }
 
+    /// The id of the token that texts begin with.
+    pub fn start_id(&self) -> Option<u32> {
+        self.start.as_ref().map(|s| s.0)
+    }
+
+    /// The text that tokens stand for, without special ones. Bytes that are no UTF-8 become replacement characters.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn text(&self, ids: &[u32]) -> Result<String, Problems> {
+        let text = self.inner.decode(ids, true);
+        Ok(text.map_err(|e| Problem::error(self.name(), format!("cannot decode: {e}")))?)
+    }
+
     /// The token that stands between texts: the `eos_token` of its configuration, or `<|end|>` where it names
     /// none, with its id. `None` if the vocabulary has no such token.
     pub fn end(&self) -> Option<(u32, &str)> {
