@@ -47,7 +47,7 @@ pub(super) struct Outcome {
     pub scores: Scores,
     /// What making this merge took, apart from merging.
     pub making: f64,
-    /// What finding its settings took: everything that was made, merged and measured for that.
+    /// What finding its settings took beside that: everything else that was made, merged and measured for it.
     pub choosing: f64,
 }
 
@@ -75,13 +75,15 @@ impl Judge<'_> {
         let made = (contender.make)(bench, &found.point)?;
         let what = format!("{} ({})", contender.name, found.point);
         let (scores, _) = self.merge(bench, &what, &made.recipe, Text::Test)?;
+        let making = made.artefacts.iter().map(|a| a.seconds).fold(0.0, |sum, s| sum + s);
+        artefacts.retain(|folder, _| made.artefacts.iter().all(|a| a.folder != *folder));
         Ok(Outcome {
             point: found.point,
             tries: found.tries,
             ends: found.ends,
             chosen_by: found.score,
             scores,
-            making: made.artefacts.iter().map(|a| a.seconds).fold(0.0, |sum, s| sum + s),
+            making,
             choosing: artefacts.values().fold(measuring, |sum, s| sum + s),
         })
     }

@@ -124,8 +124,8 @@ impl Report<'_> {
             effort.fit_bytes / 1000
         ));
         rules.push(
-            "Seconds: making the merge, and choosing its settings with everything that was made, merged and measured for \
-             that; of joint training: both, of the seconds that the joint model took. By the clock of a machine that may \
+            "Seconds: making what the merge needs, and choosing its settings with everything else that was made, merged and measured \
+             for that; of joint training: both, of the seconds that the joint model took. By the clock of a machine that may \
              have been busy."
                 .into(),
         );

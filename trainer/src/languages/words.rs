@@ -9,7 +9,15 @@ pub(super) struct Words {
     base: Option<PathBuf>,
     head: Head,
     parameters: Vec<(&'static str, String)>,
-    models: Vec<(PathBuf, Vec<(&'static str, String)>)>,
+    models: Vec<(Model, Vec<(&'static str, String)>)>,
+}
+
+/// What is merged.
+#[derive(Clone, Debug)]
+enum Model {
+    Folder(PathBuf),
+    /// What another recipe makes, in front of this one: its name, and all of it.
+    Stage(&'static str, String),
 }
 
 /// Where models' heads are.
@@ -36,7 +44,7 @@ pub(super) fn quoted(path: &Path) -> String {
 impl Words {
     /// A merge of these models by a method.
     pub(super) fn new(method: &'static str, models: impl IntoIterator<Item = PathBuf>) -> Self {
-        let models = models.into_iter().map(|m| (m, Vec::new())).collect();
+        let models = models.into_iter().map(|m| (Model::Folder(m), Vec::new())).collect();
         Self { method, base: None, head: Head::Kept, parameters: Vec::new(), models }
     }
 
@@ -44,6 +52,13 @@ impl Words {
     #[must_use]
     pub(super) fn on_base(mut self, base: &Path) -> Self {
         self.base = Some(base.to_owned());
+        self
+    }
+
+    /// With one model more: what another recipe makes, whose heads are where it leaves them.
+    #[must_use]
+    pub(super) fn and(mut self, name: &'static str, stage: &Self) -> Self {
+        self.models.push((Model::Stage(name, stage.text()), Vec::new()));
         self
     }
 
@@ -74,7 +89,12 @@ impl Words {
             let parameters: Vec<String> = parameters.iter().map(|(k, v)| format!("{k}: {v}")).collect();
             format!("{{{}}}", parameters.join(", "))
         };
-        let mut text = format!("merge_method: {}\n", self.method);
+        let stages = self.models.iter().filter_map(|(model, _)| match model {
+            Model::Folder(_) => None,
+            Model::Stage(name, text) => Some(format!("name: {name}\n{text}---\n")),
+        });
+        let mut text: String = stages.collect();
+        text += &format!("merge_method: {}\n", self.method);
         if let Some(base) = &self.base {
             text += &match self.head.grow() {
                 Some(grow) => format!("base_model: {{model: {}, {grow}}}\n", quoted(base)),
@@ -83,9 +103,12 @@ impl Words {
         }
         text += "models:\n";
         for (model, parameters) in &self.models {
-            text += &format!("  - model: {}\n", quoted(model));
-            if let Some(grow) = self.head.grow() {
-                text += &format!("    {grow}\n");
+            match (model, self.head.grow()) {
+                (Model::Stage(name, _), _) => text += &format!("  - model: {name}\n"),
+                (Model::Folder(model), None) => text += &format!("  - model: {}\n", quoted(model)),
+                (Model::Folder(model), Some(grow)) => {
+                    text += &format!("  - model: {}\n    {grow}\n", quoted(model));
+                }
             }
             if !parameters.is_empty() {
                 text += &format!("    parameters: {}\n", flow(parameters));

@@ -1,23 +1,21 @@
-//! Coefficients that are learned from text, as `growmerge tune` learns them.
+//! Coefficients that are learned, as `growmerge tune` learns them.
 
 use std::path::Path;
 
-use growmerge::eval::{Reading, Split, Start, Text, Tokenizer};
-use growmerge::problem::{Error, Problems};
-use growmerge::tune::{Evaluation, Goal, Groups, Running, Settings, Wanted, Watch, tune};
+use growmerge::problem::Error;
+use growmerge::tune::{Evaluation, Groups, Running, Settings, Watch, tune};
 use serde_json::json;
 
+use super::differences::Differences;
 use super::heads::weight_apart;
-use super::rows::{sum, weight_by_counts};
+use super::rows::weight_by_counts;
+use super::written::{ENGLISH_SHARE, From, goal, written};
 use crate::languages::bench::{Artefact, Bench, Made, Shared};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
-use crate::languages::split::Portion;
 use crate::languages::words::quoted;
-use crate::reproduce::{ENGLISH, Language, Quiet, all_languages};
+use crate::reproduce::{Language, Quiet};
 
-/// How often English counts beside each of the five languages: often enough that it stays what joint training leaves.
-const ENGLISH_SHARE: f64 = 0.4;
 /// What rows of tokens begin with: nothing of it is chosen.
 const START: [Axis; 3] =
     [Axis::new("power", &[0.5], 0), Axis::new("rows", &[1.0], 0), Axis::new("body", &[1.0], 0)];
@@ -28,8 +26,6 @@ const START_APART: [Axis; 4] = [
     Axis::new("head power", &[0.7], 0),
     Axis::new("head rows", &[1.0], 0),
 ];
-/// Of the differences that are trimmed first.
-const DENSITY: f64 = 0.5;
 
 /// What the coefficients of a run are called.
 const FILE: &str = "coefficients.safetensors";
@@ -43,7 +39,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, mean(bench)),
+        make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, From::Fit, mean(bench)),
     },
     Contender {
         name: "learned rows",
@@ -52,7 +48,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::FitAndCounts,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::Row, Differences::Whole, token_rows(bench)?),
+        make: |bench, _| learned(bench, Groups::Row, Differences::Whole, From::Fit, token_rows(bench)?),
     },
     Contender {
         name: "learned rows and columns",
@@ -61,7 +57,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::FitAndCounts,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, token_rows(bench)?),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Fit, token_rows(bench)?),
     },
     Contender {
         name: "learned rows and columns of embedding and head",
@@ -70,7 +66,51 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::FitAndCounts,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Untied, token_rows_apart(bench)?),
+        make: |bench, _| {
+            learned(bench, Groups::RowColumn, Differences::Untied, From::Fit, token_rows_apart(bench)?)
+        },
+    },
+    Contender {
+        name: "learned pairs of rows and columns of embedding and head",
+        about: "two products of such coefficients for each matrix: rank two",
+        kind: Kind::Learned,
+        reads: Reads::FitAndCounts,
+        axes: &[],
+        after: &[],
+        make: |bench, _| {
+            learned(bench, Groups::RowColumn, Differences::Twice, From::Fit, token_rows_apart(bench)?)
+        },
+    },
+    Contender {
+        name: "learned from what the models write",
+        about: "rows and columns of embedding and head, from text that each model has written instead of text of its language",
+        kind: Kind::Learned,
+        reads: Reads::Counts,
+        axes: &[],
+        after: &[],
+        make: |bench, _| {
+            learned(bench, Groups::RowColumn, Differences::Untied, From::Written, token_rows_apart(bench)?)
+        },
+    },
+    Contender {
+        name: "learned pairs from what the models write",
+        about: "the same with two products for each matrix",
+        kind: Kind::Learned,
+        reads: Reads::Counts,
+        axes: &[],
+        after: &[],
+        make: |bench, _| {
+            learned(bench, Groups::RowColumn, Differences::Twice, From::Written, token_rows_apart(bench)?)
+        },
+    },
+    Contender {
+        name: "learned from what the models write and no counts",
+        about: "rows and columns from such text, begun from the mean: nothing is read",
+        kind: Kind::Learned,
+        reads: Reads::Nothing,
+        axes: &[],
+        after: &[],
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Written, mean(bench)),
     },
     Contender {
         name: "learned rows and columns from the mean",
@@ -79,7 +119,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, mean(bench)),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Fit, mean(bench)),
     },
     Contender {
         name: "learned rows and columns of trimmed differences",
@@ -88,20 +128,9 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Trimmed, mean(bench)),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Trimmed, From::Fit, mean(bench)),
     },
 ];
-
-/// What is merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-enum Differences {
-    /// All of each difference.
-    Whole,
-    /// The same of models whose heads are tensors of their own.
-    Untied,
-    /// Its larger elements.
-    Trimmed,
-}
 
 /// What learning begins with: the weight of each model, and what had to be made for it.
 struct Begin {
@@ -129,60 +158,43 @@ fn token_rows_apart(bench: &Bench<'_>) -> Result<Begin, Error> {
     Ok(Begin { weights: Language::all().map(weight).collect(), artefacts: vec![counts] })
 }
 
-/// A recipe that adds up differences with these weights.
-fn recipe(bench: &Bench<'_>, differences: Differences, weight: &dyn Fn(usize) -> String) -> String {
-    match differences {
-        Differences::Whole => return sum(bench).each("weight", weight).text(),
-        Differences::Untied => return sum(bench).untied().each("weight", weight).text(),
-        Differences::Trimmed => {}
-    }
-    let base = quoted(&bench.base);
-    let (mut stages, mut models) = (String::new(), String::new());
-    for (i, expert) in bench.experts.iter().enumerate() {
-        let (name, of) = (entry(bench, differences, i), quoted(expert));
-        stages += &format!(
-            "name: {name}\nmerge_method: ties\nbase_model: {base}\nmodels: [{{model: {of}}}]\nparameters: {{weight: 1, \
-             density: {DENSITY}, normalize: false}}\ndtype: float32\n---\n"
-        );
-        models += &format!("  - {{model: {name}, parameters: {{weight: {}}}}}\n", weight(i));
-    }
-    format!(
-        "{stages}merge_method: task_arithmetic\nbase_model: {base}\nmodels:\n{models}parameters: {{normalize: false}}\n\
-         dtype: float32\n"
-    )
-}
-
-/// What coefficients of a model are called.
-fn entry(bench: &Bench<'_>, differences: Differences, model: usize) -> String {
-    let folder = bench.experts.get(model).and_then(|e| e.file_name()).map(|n| n.to_string_lossy());
-    match differences {
-        Differences::Whole | Differences::Untied => folder.unwrap_or_default().into_owned(),
-        Differences::Trimmed => format!("trimmed-{model}"),
-    }
-}
-
-/// Learns from a recipe on; the text that chooses settings for others decides here when learning ends.
-fn learned(bench: &Bench<'_>, groups: Groups, differences: Differences, begin: Begin) -> Result<Made, Error> {
+/// Learns from a recipe on.
+fn learned(
+    bench: &Bench<'_>,
+    groups: Groups,
+    differences: Differences,
+    from: From,
+    begin: Begin,
+) -> Result<Made, Error> {
     let name = match groups {
         Groups::Model | Groups::Layer | Groups::Tensor => "learned few",
         Groups::Row => "learned rows",
         Groups::RowColumn => "learned rows and columns",
     };
     let Begin { weights, mut artefacts } = begin;
-    let start = recipe(bench, differences, &|i| weights.get(i).cloned().unwrap_or_default());
+    // Differences that come again begin with nothing.
+    let start = differences.recipe(bench, &|i| weights.get(i).cloned().unwrap_or_else(|| "0".into()));
     let steps = bench.shared.effort.learned_steps;
     // Looks cost as much as steps: the first and the last are enough.
     let settings = Settings { steps, every: steps, seed: bench.seed, ..Settings::of(groups) };
     let portions = &bench.shared.portions;
-    let texts: Vec<String> =
-        portions.fit.values().chain(portions.choose.values()).map(|p| bench.digest(&p.path)).collect();
+    let (texts, written) = match from {
+        From::Fit => {
+            let portions = portions.fit.values().chain(portions.choose.values());
+            (portions.map(|p| bench.digest(&p.path)).collect(), None)
+        }
+        From::Written => {
+            let written = written(bench)?;
+            (vec![bench.digest(&written.folder)], Some(written))
+        }
+    };
     let identity = json!({
         "learned": bench.identity(&start), "settings": settings, "texts": texts, "english": ENGLISH_SHARE,
     });
     let artefact = bench.artefact(&bench.name(name), &identity, |out| {
         crate::files::folder(out)?;
         let plan = bench.plan(&start)?;
-        let goal = goal(bench)?;
+        let goal = goal(bench, written.as_ref())?;
         let Shared { threads, cancel, .. } = bench.shared;
         let running = Running { threads, cancel, watch: &Quiet, state: None };
         let tuned = tune(&plan, &goal, &settings, &running)?;
@@ -190,30 +202,14 @@ fn learned(bench: &Bench<'_>, groups: Groups, differences: Differences, begin: B
     })?;
     let file = artefact.folder.join(FILE);
     bench.know(&file, bench.digest(&artefact.folder));
-    let path = quoted(&file);
-    let weight = |i| format!("{{file: {path}, entry: {}}}", quoted(Path::new(&entry(bench, differences, i))));
+    let (path, entries) = (quoted(&file), differences.entries(bench));
+    let weight = |i: usize| {
+        let entry = entries.get(i).map_or_else(String::new, |entry| quoted(Path::new(entry)));
+        format!("{{file: {path}, entry: {entry}}}")
+    };
+    artefacts.extend(written);
     artefacts.push(artefact);
-    Ok(Made { recipe: recipe(bench, differences, &weight), artefacts })
-}
-
-/// All languages, and English a little.
-fn goal(bench: &Bench<'_>) -> Result<Goal, Error> {
-    let read = |portion: Option<&Portion>, language: &str| {
-        let path = portion.map_or(Path::new(""), |p| &p.path);
-        Text::read(language, path, &Reading { split: Split::Line, field: "text".into() })
-    };
-    let portions = &bench.shared.portions;
-    let wanted = |language: &'static str| {
-        Ok(Wanted {
-            text: read(portions.fit.get(language), language)?,
-            held_out: Some(read(portions.choose.get(language), language)?),
-            weight: if language == ENGLISH { ENGLISH_SHARE } else { 1.0 },
-        })
-    };
-    let wanted = all_languages().map(wanted).collect::<Result<Vec<_>, Problems>>()?;
-    let tokenizer = Tokenizer::open(&bench.shared.files.tokenizer, &Start::Auto)?;
-    let vocab = bench.study.model.vocab as usize;
-    Ok(Goal::new(wanted, &tokenizer, vocab, bench.study.sequence)?)
+    Ok(Made { recipe: differences.recipe(bench, &weight), artefacts })
 }
 
 impl Watch for Quiet {

@@ -2,12 +2,14 @@
 
 mod branches;
 mod classical;
+mod differences;
 mod heads;
 mod importance;
 mod layers;
 mod learned;
 mod rows;
 mod sizes;
+mod written;
 
 use super::contender::Contender;
 
