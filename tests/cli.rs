@@ -8,7 +8,7 @@ use std::path::Path;
 
 use support::{command, read, values};
 
-const SUBCOMMANDS: [&str; 12] = [
+const SUBCOMMANDS: [&str; 16] = [
     "plan",
     "explain",
     "merge",
@@ -16,6 +16,10 @@ const SUBCOMMANDS: [&str; 12] = [
     "verify",
     "eval",
     "check",
+    "tune",
+    "count",
+    "importance",
+    "generate",
     "extract-lora",
     "methods",
     "devices",

@@ -15,7 +15,8 @@ use super::{Outcome, elsewhere, one_model, size};
 /// Let a model write text: what tune learns from where there is a model of a language and no text
 ///
 /// Documents begin with the token that texts begin with, and end where the model ends them. What is no text (bytes that are
-/// no UTF-8) is left out. Memory beside the model: keys and values of 64 documents for each thread.
+/// no UTF-8) is left out. Memory beside the model: for each thread keys and values of 64 documents, or of as many as go into
+/// 1 GiB.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A checkpoint folder, or a recipe (.yaml)
@@ -144,8 +145,7 @@ impl Args {
 }
 
 fn say(args: &Args, written: &Written) -> anyhow::Result<()> {
-    let Written { documents, tokens, cut, left_out } = written;
-    let bytes: usize = documents.iter().map(String::len).sum();
+    let Written { documents, bytes, tokens, cut, left_out } = written;
     if args.json {
         return super::print_json(&json!({
             "file": args.output, "documents": documents.len(), "bytes": bytes, "tokens": tokens, "cut": cut,
@@ -159,7 +159,7 @@ fn say(args: &Args, written: &Written) -> anyhow::Result<()> {
         "{}: {} documents, {} of text, {} tokens drawn; {cut} cut, {left_out} left out\n",
         args.output.display(),
         size::count(documents.len() as u64),
-        size::show(bytes as u64),
+        size::show(*bytes as u64),
         size::count(*tokens as u64),
     ))
 }

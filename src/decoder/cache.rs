@@ -8,8 +8,7 @@ use super::ops;
 use super::rows::Rows;
 use super::scratch::Grow;
 
-/// Keys and values of growing texts, for every layer. In memory
-/// `2 · layers · texts · context · kv_heads · head_dim` numbers of 4 bytes.
+/// Keys and values of growing texts, for every layer.
 #[derive(Debug)]
 pub struct Cache {
     context: usize,
@@ -21,6 +20,12 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// What one text of up to `context` tokens takes.
+    pub fn bytes(config: &Config, context: usize) -> usize {
+        let numbers = 2 * config.layers.len() * config.kv_heads * config.head_dim;
+        numbers.saturating_mul(size_of::<f32>()).saturating_mul(context)
+    }
+
     /// For so many texts of up to `context` tokens, all of them empty.
     pub fn new(config: &Config, texts: usize, context: usize) -> Self {
         let size = texts * context * config.kv_heads * config.head_dim;

@@ -1,10 +1,14 @@
 //! Some documents at a time, which grow together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::draw::{Draw, Sampling};
 use crate::decoder::{Cache, Decoder, Scratch};
 
 /// Documents that grow together: enough for products with matrices to be worth it.
-pub(super) const TEXTS: usize = 64;
+const MOST: usize = 64;
+/// Bytes of their keys and values, where that does not leave fewer than one.
+const MEMORY: usize = 1 << 30;
 
 /// Who writes.
 #[derive(Clone, Copy)]
@@ -17,6 +21,8 @@ pub(super) struct Author<'a> {
     /// Tokens that there are to choose from.
     pub(super) vocab: usize,
     pub(super) sampling: &'a Sampling,
+    /// Set from outside to stop.
+    pub(super) cancel: &'a AtomicBool,
 }
 
 /// A document in tokens, without start and end.
@@ -27,42 +33,50 @@ pub(super) struct Draft {
     pub(super) ended: bool,
 }
 
-/// There is nothing to choose from.
+/// Why nothing was written.
 #[derive(Debug)]
-pub(super) struct NotNumbers {
-    /// The token that was to be drawn, from 0.
-    pub(super) position: usize,
+pub(super) enum Stopped {
+    /// What is predicted for this token, counted from 0, is NaN or infinite.
+    NotNumbers(usize),
+    /// From outside.
+    Interrupted,
 }
 
 impl Author<'_> {
-    /// Writes the documents `first..first + TEXTS`.
-    pub(super) fn write(&self, first: u64) -> Result<Vec<Draft>, NotNumbers> {
+    /// Documents that grow together.
+    pub(super) fn together(&self) -> usize {
+        (MEMORY / Cache::bytes(self.decoder.config(), self.sampling.length).max(1)).clamp(1, MOST)
+    }
+
+    /// Writes [`Author::together`] documents, from that of number `first` on.
+    pub(super) fn write(&self, first: u64) -> Result<Vec<Draft>, Stopped> {
         let Self { decoder, sampling, .. } = self;
-        let vocab = decoder.config().vocab;
+        let (count, vocab) = (self.together(), decoder.config().vocab);
         let mut scratch = Scratch::default();
-        let mut cache = Cache::new(decoder.config(), TEXTS, sampling.length);
-        let mut drafts = vec![Draft::default(); TEXTS];
-        let mut draws: Vec<Draw> = (0..TEXTS).map(|text| Draw::new(sampling, first + text as u64)).collect();
+        let mut cache = Cache::new(decoder.config(), count, sampling.length);
+        let mut drafts = vec![Draft::default(); count];
+        let mut draws: Vec<Draw> = (first..).take(count).map(|number| Draw::new(sampling, number)).collect();
         // Those that are not at their end, and the last token of each.
-        let mut texts: Vec<usize> = (0..TEXTS).collect();
-        let mut ids = vec![self.start; TEXTS];
+        let mut growing: Vec<usize> = (0..count).collect();
+        let mut last = vec![self.start; count];
         for position in 0..sampling.length {
-            let logits = decoder.next(&mut cache, &texts, &ids, &mut scratch);
-            ids.clear();
-            for (text, logits) in texts.iter().zip(logits.chunks_exact(vocab)) {
-                let drawn = draws[*text].next(&logits[..self.vocab]);
-                ids.push(drawn.ok_or(NotNumbers { position })?);
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Stopped::Interrupted);
             }
-            let mut ended = ids.iter().map(|id| Some(*id) == self.end);
-            for (text, id) in texts.iter().zip(&ids) {
-                match Some(*id) == self.end {
-                    true => drafts[*text].ended = true,
-                    false => drafts[*text].ids.push(*id),
+            let logits = decoder.next(&mut cache, &growing, &last, &mut scratch);
+            let all = std::mem::take(&mut growing);
+            last.clear();
+            for (text, logits) in all.into_iter().zip(logits.chunks_exact(vocab)) {
+                let id = draws[text].next(&logits[..self.vocab]).ok_or(Stopped::NotNumbers(position))?;
+                if Some(id) == self.end {
+                    drafts[text].ended = true;
+                } else {
+                    drafts[text].ids.push(id);
+                    growing.push(text);
+                    last.push(id);
                 }
             }
-            texts.retain(|_| !ended.next().unwrap_or(false));
-            ids.retain(|id| Some(*id) != self.end);
-            if texts.is_empty() {
+            if growing.is_empty() {
                 break;
             }
         }

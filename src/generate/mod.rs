@@ -8,11 +8,11 @@ mod author;
 mod draw;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
-use author::{Author, TEXTS};
+use author::{Author, Draft, Stopped};
 pub use draw::Sampling;
 
 use crate::decoder::{Config, Decoder};
@@ -20,8 +20,8 @@ use crate::eval::{Model, Start, Tokenizer};
 use crate::execute::Observer;
 use crate::problem::{Error, ExecError, Problem, Problems};
 
-/// Rounds of documents without a byte after which a model is believed to write none.
-const PATIENCE: usize = 4;
+/// Documents one after another without a byte of text after which a model is believed to write none.
+const PATIENCE: usize = 256;
 
 /// A model, and how much it is to write.
 #[derive(Clone, Copy)]
@@ -49,6 +49,8 @@ pub struct Task<'a> {
 pub struct Written {
     /// In order; none is empty, none has white space at its ends.
     pub documents: Vec<String>,
+    /// Bytes of them.
+    pub bytes: usize,
     /// Tokens that were drawn for them, ends included.
     pub tokens: usize,
     /// Documents that the model did not end: they were cut.
@@ -59,7 +61,7 @@ pub struct Written {
 
 /// Lets a model write.
 ///
-/// Memory beside the model: keys and values of 64 documents for each thread, and their logits.
+/// Memory beside the model: for each thread keys and values of 64 documents, or of as many as go into 1 GiB, and their logits.
 ///
 /// # Errors
 /// What is wrong with model or tokenizer, among it that nothing is there to begin with; logits that are no numbers; a
@@ -74,45 +76,57 @@ pub fn generate(task: &Task<'_>) -> Result<Written, Error> {
     let start = start(&tokenizer, &config, &model.name)?;
     let vocab = config.vocab.min(tokenizer.ids_end());
     let decoder = Decoder::new(config, model.tensors(), &model.name, sampling.length)?;
-    let author = Author { decoder: &decoder, start, end: tokenizer.end().map(|end| end.0), vocab, sampling };
+    let end = tokenizer.end().map(|end| end.0);
+    let author = Author { decoder: &decoder, start, end, vocab, sampling, cancel: task.cancel };
     let threads = task.threads.max(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool =
         pool.map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     task.progress.begin(task.bytes as u64);
-    let (mut written, mut bytes, mut empty) = (Written::default(), 0, 0);
-    for first in (0u64..).step_by(TEXTS * threads) {
-        if task.cancel.load(Ordering::Relaxed) {
-            return Err(ExecError::Interrupted.into());
-        }
-        let groups: Vec<u64> = (first..).step_by(TEXTS).take(threads).collect();
-        let drafts = pool.install(|| {
-            let groups = groups.into_par_iter().with_max_len(1);
-            groups.map(|first| author.write(first)).collect::<Result<Vec<_>, _>>()
-        });
-        let before = bytes;
-        for draft in drafts.map_err(|found| not_numbers(&model.name, &found))?.into_iter().flatten() {
-            if bytes >= task.bytes {
-                model.check_intact()?;
-                return Ok(written);
+    let mut written = Written::default();
+    let mut nothing = 0;
+    let together = author.together();
+    for first in (0u64..).step_by(together * threads) {
+        let groups: Vec<u64> = (first..).step_by(together).take(threads).collect();
+        let groups: Vec<_> = pool
+            .install(|| groups.into_par_iter().with_max_len(1).map(|first| author.write(first)).collect());
+        // In order and no further than is needed: what came of more threads must not decide what is said.
+        for group in groups {
+            for draft in group.map_err(|stopped| refused(&model.name, &stopped))? {
+                if written.bytes >= task.bytes {
+                    model.check_intact()?;
+                    return Ok(written);
+                }
+                let before = written.bytes.min(task.bytes);
+                nothing = if written.add(&draft, &tokenizer)? { 0 } else { nothing + 1 };
+                if nothing == PATIENCE {
+                    let what = format!("wrote {PATIENCE} documents one after another with no text in them");
+                    return Err(Problem::error(&model.name, what)
+                        .hint("is the tokenizer the model's?")
+                        .into());
+                }
+                task.progress.advance((written.bytes.min(task.bytes) - before) as u64);
             }
-            written.tokens += draft.ids.len() + usize::from(draft.ended);
-            let Some(text) = text(&tokenizer, &draft.ids)? else {
-                written.left_out += 1;
-                continue;
-            };
-            written.cut += usize::from(!draft.ended);
-            task.progress.advance(text.len().min(task.bytes - bytes) as u64);
-            bytes += text.len();
-            written.documents.push(text);
-        }
-        empty = if bytes == before { empty + 1 } else { 0 };
-        if empty == PATIENCE {
-            let what = format!("wrote {} documents one after another with no text in them", written.left_out);
-            return Err(Problem::error(&model.name, what).hint("is the tokenizer the model's?").into());
         }
     }
     Ok(written)
+}
+
+impl Written {
+    /// Takes a document, unless there is nothing to read in it.
+    fn add(&mut self, draft: &Draft, tokenizer: &Tokenizer) -> Result<bool, Problems> {
+        self.tokens += draft.ids.len() + usize::from(draft.ended);
+        let text = tokenizer.text(&draft.ids)?;
+        let text = text.trim();
+        if text.is_empty() || text.contains(char::REPLACEMENT_CHARACTER) {
+            self.left_out += 1;
+            return Ok(false);
+        }
+        self.cut += usize::from(!draft.ended);
+        self.bytes += text.len();
+        self.documents.push(text.to_owned());
+        Ok(true)
+    }
 }
 
 /// The token that documents begin with.
@@ -131,16 +145,13 @@ fn start(tokenizer: &Tokenizer, config: &Config, model: &str) -> Result<u32, Pro
     Ok(id)
 }
 
-/// The text of tokens; `None` if there is nothing to read in it.
-fn text(tokenizer: &Tokenizer, ids: &[u32]) -> Result<Option<String>, Problems> {
-    let text = tokenizer.text(ids)?;
-    let trimmed = text.trim();
-    Ok((!trimmed.is_empty() && !trimmed.contains(char::REPLACEMENT_CHARACTER)).then(|| trimmed.to_owned()))
-}
-
-fn not_numbers(model: &str, author::NotNumbers { position }: &author::NotNumbers) -> Error {
-    let what = format!("what it predicts for token {position} of a text is NaN or infinite");
-    Problem::error(model, what)
-        .hint("config.json may be of another model, or the weights of one that did not converge")
-        .into()
+fn refused(model: &str, stopped: &Stopped) -> Error {
+    match stopped {
+        Stopped::Interrupted => ExecError::Interrupted.into(),
+        Stopped::NotNumbers(position) => {
+            let what = format!("what it predicts for token {position} of a text is NaN or infinite");
+            let hint = "config.json may be of another model, or the weights of one that did not converge";
+            Problem::error(model, what).hint(hint).into()
+        }
+    }
 }

@@ -58,7 +58,8 @@ impl Sample {
             let documents: Vec<&str> = some.iter().map(|i| text.documents[*i].as_str()).collect();
             for tokens in tokenizer.encode(&documents, vocab)? {
                 for window in windows(tokens.ids.len(), sampling.context, sampling.context) {
-                    let scored = window.scored.start..window.scored.end.min(window.scored.start + left);
+                    let scored =
+                        window.scored.start..window.scored.end.min(window.scored.start.saturating_add(left));
                     if scored.is_empty() {
                         continue;
                     }
