@@ -129,10 +129,12 @@ fn eval_and_extract_bring_what_they_need() {
     };
     let numbers = |text: &str| -> serde_json::Value {
         let report: serde_json::Value = serde_json::from_str(text).unwrap();
-        report["evaluations"][0]["languages"].clone()
+        let bits = report["models"][0]["languages"][0]["bits_per_byte"].clone();
+        assert!(bits["value"].is_f64(), "{report}");
+        bits
     };
     let local = eval(&[quickstart("en").to_str().unwrap()]);
-    assert_eq!(numbers(&eval(&["own/en"]))[0]["bits_per_byte"], numbers(&local)[0]["bits_per_byte"]);
+    assert_eq!(numbers(&eval(&["own/en"])), numbers(&local));
     let path = recipe(&world, "own/et");
     eval(&[path.to_str().unwrap()]);
     world
@@ -142,6 +144,56 @@ fn eval_and_extract_bring_what_they_need() {
         .args(["--rank", "2"])
         .assert()
         .success();
+}
+
+/// What is made of models of the Hub is what is made of the same files in folders, byte by byte.
+#[test]
+fn measuring_writing_and_learning_bring_what_they_need() {
+    let names = ["en", "et"];
+    let made = |command: &[&str], recipe: bool, file: &str| {
+        let of_folders = names.map(|name| quickstart(name).display().to_string());
+        let of_hub = names.map(|name| format!("own/{name}"));
+        [of_folders, of_hub].map(|[en, et]| {
+            let world = World::new();
+            names.iter().for_each(|name| drop(world.upload(&format!("own/{name}"), &quickstart(name))));
+            let model = match recipe {
+                false => et,
+                true => {
+                    let path = world.path("sum.yaml");
+                    let words = format!(
+                        "merge_method: task_arithmetic\nbase_model: {en}\nmodels: [{{model: {et}, parameters: {{weight: \
+                         0.5}}}}]\nparameters: {{normalize: false}}\n"
+                    );
+                    std::fs::write(&path, words).unwrap();
+                    path.display().to_string()
+                }
+            };
+            let text = quickstart("texts").join("et.txt");
+            let command = command.iter().map(|arg| match *arg {
+                "MODEL" => model.clone(),
+                "TEXT" => format!("et={}", text.display()),
+                "OUT" => world.path(file).display().to_string(),
+                other => other.to_owned(),
+            });
+            world.growmerge().args(command).assert().success();
+            std::fs::read(world.path(file).with_extension("safetensors"))
+                .or_else(|_| std::fs::read(world.path(file)))
+                .unwrap()
+        })
+    };
+    let cases: [(&[&str], bool, &str); 3] = [
+        (
+            &["importance", "MODEL", "--text", "TEXT", "--tokens", "200", "--out", "OUT"],
+            false,
+            "f.safetensors",
+        ),
+        (&["generate", "MODEL", "--bytes", "200", "--output", "OUT"], false, "et.txt"),
+        (&["tune", "MODEL", "--text", "TEXT", "--steps", "2", "--output", "OUT"], true, "tuned.yaml"),
+    ];
+    for (command, recipe, file) in cases {
+        let [folders, hub] = made(command, recipe, file);
+        assert!(!folders.is_empty() && folders == hub, "{}", command[0]);
+    }
 }
 
 #[test]
