@@ -4,7 +4,7 @@ use growmerge::checkpoint::Place;
 use growmerge::eval::{ModelSource, Start, documents_as_file};
 use growmerge::generate::{Sampling, Task, Written, generate};
 use growmerge::importance::check;
-use growmerge::problem::{Error, Problem, Problems};
+use growmerge::problem::{Error, ExecError, Problem, Problems};
 use serde_json::json;
 
 use super::merge::cancel_on_signal;
@@ -14,9 +14,10 @@ use super::{Outcome, elsewhere, one_model, size};
 
 /// Let a model write text: what tune learns from where there is a model of a language and no text
 ///
-/// Documents begin with the token that texts begin with, and end where the model ends them. What is no text (bytes that are
-/// no UTF-8) is left out. Memory beside the model: for each thread keys and values of 64 documents, or of as many as go into
-/// 1 GiB.
+/// Documents begin with the token that texts begin with, and end where the model ends them, with any special token. What is no
+/// text (bytes that are no UTF-8) is left out. --seed decides what is drawn, and in a recipe what is dropped. Memory beside the
+/// model, for each thread: keys and values of up to 128 documents, fewer where they take more than 1 GiB, and as many rows of
+/// logits.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A checkpoint folder, or a recipe (.yaml)
@@ -36,7 +37,7 @@ pub(super) struct Args {
     /// Draw only from the likeliest tokens that have this share of the probability together
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = top_p)]
     top_p: f64,
-    /// What texts begin with: auto, none, or a token (see eval)
+    /// What texts begin with: auto, none (the token that stands between texts), or a token (see eval)
     #[arg(long, value_name = "TOKEN", default_value = "auto")]
     bos: String,
     /// Folder to take the tokenizer from [default: the model's]
@@ -88,12 +89,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_p: args.top_p,
-        length: one_model::window("--length", args.length, &source)?,
-        seed: args.numbers.plan_options().seed,
-    };
+    let length = args.length(&source)?;
+    let seed = args.numbers.plan_options().seed;
+    let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, length, seed };
+    let output = one_model::Output::begin(&args.output).map_err(Error::from)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
@@ -110,12 +109,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         progress: &progress,
     });
     progress.finish();
+    if matches!(written, Err(Error::Exec(ExecError::Interrupted))) {
+        eprintln!("interrupted: nothing was written");
+        return Ok(Outcome::Failed(130));
+    }
     let written = written?;
-    super::measuring::write(&args.output, &documents_as_file(&args.output, &written.documents))?;
+    output.end(&documents_as_file(&args.output, &written.documents)).map_err(Error::from)?;
     super::printed(say(args, &written), Outcome::Done)
 }
 
 impl Args {
+    fn length(&self, source: &ModelSource) -> Result<usize, Error> {
+        one_model::tokens(("--length", "documents"), self.length, source)
+    }
+
     /// The model; what is wrong with it or with the output is reported together. Of a model that is still elsewhere more can
     /// be said when it is here.
     fn open(&self, start: &Start) -> Result<ModelSource, Error> {
@@ -133,11 +140,15 @@ impl Args {
                 problems.extend(found);
                 None
             }
+            Err(_) if problems.has_errors() => None,
             Err(other) => return Err(other),
         };
         if let Some(here) = source.as_ref().filter(|source| source.away().is_empty())
             && let Err(found) = check(here, self.tokenizer.as_deref(), start)
         {
+            problems.extend(found);
+        }
+        if let Some(Err(Error::Input(found))) = source.as_ref().map(|source| self.length(source)) {
             problems.extend(found);
         }
         source.filter(|_| !problems.has_errors()).ok_or_else(|| problems.into())
@@ -148,7 +159,7 @@ fn say(args: &Args, written: &Written) -> anyhow::Result<()> {
     let Written { documents, bytes, tokens, cut, left_out } = written;
     if args.json {
         return super::print_json(&json!({
-            "file": args.output, "documents": documents.len(), "bytes": bytes, "tokens": tokens, "cut": cut,
+            "file": args.output.display().to_string(), "documents": documents.len(), "bytes": bytes, "tokens": tokens, "cut": cut,
             "left_out": left_out,
         }));
     }

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
-    let context = one_model::window("--context", args.context, &source)?;
+    let context = one_model::tokens(("--context", "windows"), args.context, &source)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
@@ -149,7 +149,7 @@ fn say(args: &Args, about: &About, more: serde_json::Value) -> anyhow::Result<()
         std::fs::metadata(&args.out).map_err(ExecError::io("read", &args.out)).map_err(Error::from)?.len();
     if args.json {
         let mut all = json!({
-            "file": args.out, "bytes": bytes, "model": about.model, "language": about.language,
+            "file": args.out.display().to_string(), "bytes": bytes, "model": about.model, "language": about.language,
             "tokens": about.tokens, "sequences": about.sequences,
         });
         if let (Some(all), serde_json::Value::Object(more)) = (all.as_object_mut(), more) {

@@ -187,7 +187,7 @@ fn say(args: &Args, done: &Done, took: Duration) -> anyhow::Result<()> {
         let languages: Vec<&str> = measures.iter().map(|m| m.name.as_str()).collect();
         let best = tuned.gain().map(|(best, _)| best);
         let mut said = json!({
-            "recipe": args.output, "coefficients": tuned.space.len(), "languages": languages,
+            "recipe": args.output.display().to_string(), "coefficients": tuned.space.len(), "languages": languages,
             "best": best, "looks": tuned.looks, "seconds": took.as_secs_f64(),
         });
         if let Some(points) = points {

@@ -43,6 +43,11 @@ impl Cache {
         self.lens[text]
     }
 
+    /// Makes a text empty.
+    pub fn clear(&mut self, text: usize) {
+        self.lens[text] = 0;
+    }
+
     /// Counts the tokens whose keys and values every layer has now.
     pub(super) fn grow(&mut self, texts: &[usize]) {
         texts.iter().for_each(|text| self.lens[*text] += 1);
@@ -81,10 +86,10 @@ impl Rows for Next<'_> {
             let own = (text * context + position) * narrow;
             keys[own..own + narrow].copy_from_slice(&heads.keys[row * narrow..(row + 1) * narrow]);
             values[own..own + narrow].copy_from_slice(&heads.values[row * narrow..(row + 1) * narrow]);
-            let from = kind.window.map_or(0, |window| (position + 1).saturating_sub(window));
-            let seen = position + 1 - from;
+            let oldest = kind.window.map_or(0, |window| (position + 1).saturating_sub(window));
+            let seen = position + 1 - oldest;
             for head in 0..config.kv_heads {
-                let first = (text * context + from) * narrow + head * dim;
+                let first = (text * context + oldest) * narrow + head * dim;
                 let at = row * wide + head * group * dim;
                 let scores = scores.grow(group * seen);
                 let queries = View::dense(&heads.queries[at..], group, dim);
@@ -95,8 +100,8 @@ impl Rows for Next<'_> {
                 }
                 ops::masked_softmax(pass.arch, scores, seen, |_| 0..seen);
                 let weights = View::dense(scores, group, seen);
-                let from = View::strided(&values[first..], seen, dim, narrow);
-                product(&mut out[at..], dim, Old::Replace, 1.0, weights, from);
+                let of = View::strided(&values[first..], seen, dim, narrow);
+                product(&mut out[at..], dim, Old::Replace, 1.0, weights, of);
             }
         }
     }

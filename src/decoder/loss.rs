@@ -28,7 +28,7 @@ impl Pass<'_, '_> {
         sums.iter().zip(own).map(|(sum, own)| sum.value() - f64::from(own)).collect()
     }
 
-    /// All logits of the first `rows` rows, `[rows, vocab]`: for tests, small models, and texts that are written.
+    /// All logits of the first `rows` rows, `[rows, vocab]`.
     pub(super) fn logits(&self, rows: usize, scratch: &mut Scratch) -> Vec<f32> {
         let vocab = self.config.vocab;
         let mut all = vec![0.0; rows * vocab];

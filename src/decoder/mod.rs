@@ -56,6 +56,7 @@ pub struct Decoder<'a> {
     config: Config,
     weights: Weights<'a>,
     tables: Tables,
+    context: usize,
     arch: Arch,
 }
 
@@ -72,7 +73,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<Self, Problems> {
         let weights = Weights::find(&config, tensors, model)?;
         let tables = Tables::new(&config, context);
-        Ok(Self { config, weights, tables, arch: Arch::new() })
+        Ok(Self { config, weights, tables, context, arch: Arch::new() })
     }
 
     /// Its configuration.
@@ -147,10 +148,14 @@ impl<'a> Decoder<'a> {
     /// must be below the vocabulary's size.
     ///
     /// # Panics
-    /// If a text is as long as the cache allows, or the cache longer than the decoder's context.
+    /// If a text is as long as the cache allows or comes twice, or the cache's context is longer than the decoder's.
     pub fn next(&self, cache: &mut Cache, texts: &[usize], ids: &[u32], scratch: &mut Scratch) -> Vec<f32> {
         assert_eq!(texts.len(), ids.len(), "a token for each text");
         assert!(texts.iter().all(|text| cache.len(*text) < cache.context()), "a text is full");
+        assert!(cache.context() <= self.context, "the cache is for longer texts than the decoder");
+        let mut sorted = texts.to_vec();
+        sorted.sort_unstable();
+        assert!(sorted.is_sorted_by(|a, b| a < b), "a text twice");
         self.pass().layers(cache::Next { cache, texts, ids }, scratch, &mut ());
         cache.grow(texts);
         self.pass().logits(texts.len(), scratch)

@@ -150,6 +150,17 @@ impl Tokenizer {
         self.start.as_ref().map(|s| s.0)
     }
 
+    /// Ids of special tokens and of the one that stands between texts: what is in no text, but before, behind or between
+    /// them.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let added = self.inner.get_added_tokens_decoder();
+        let special = added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id);
+        let mut ids: Vec<u32> = special.chain(self.end.as_ref().map(|end| end.0)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// The text that tokens stand for, without special ones. Bytes that are no UTF-8 become replacement characters.
     ///
     /// # Errors

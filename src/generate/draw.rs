@@ -22,18 +22,19 @@ pub(super) struct Draw {
     temperature: f64,
     top_p: f64,
     state: u64,
-    /// Of each token its share, and the token; kept for its memory.
-    shares: Vec<(f64, u32)>,
 }
+
+/// Of each token its share, and the token.
+pub(super) type Shares = Vec<(f64, u32)>;
 
 impl Draw {
     pub(super) fn new(sampling: &Sampling, document: u64) -> Self {
         let Sampling { temperature, top_p, seed, .. } = *sampling;
-        Self { temperature, top_p, state: mix(mix(seed) ^ document), shares: Vec::new() }
+        Self { temperature, top_p, state: mix(mix(seed) ^ document) }
     }
 
-    /// Draws a token; `None` if a logit is NaN or infinite.
-    pub(super) fn next(&mut self, logits: &[f32]) -> Option<u32> {
+    /// Draws a token; `None` if a logit is NaN or infinite. `shares` is memory that is used again.
+    pub(super) fn next(&mut self, logits: &[f32], shares: &mut Shares) -> Option<u32> {
         let number = mix(self.state);
         self.state = self.state.wrapping_add(INCREMENT);
         if !logits.iter().all(|x| x.is_finite()) {
@@ -43,23 +44,23 @@ impl Draw {
         if self.temperature == 0.0 {
             return Some(likeliest);
         }
-        self.shares.clear();
+        shares.clear();
         let share = |logit: f32| (f64::from(logit - largest) / self.temperature).exp();
-        self.shares.extend((0u32..).zip(logits).map(|(id, logit)| (share(*logit), id)));
-        let mut total: f64 = self.shares.iter().map(|s| s.0).sum();
+        shares.extend((0u32..).zip(logits).map(|(id, logit)| (share(*logit), id)));
+        let mut total: f64 = shares.iter().map(|s| s.0).sum();
         if self.top_p < 1.0 {
             // Equal shares in the order of ids: the sort is stable.
-            self.shares.sort_by(|a, b| b.0.total_cmp(&a.0));
+            shares.sort_by(|a, b| b.0.total_cmp(&a.0));
             let (most, mut sum) = (total * self.top_p, 0.0);
-            let enough = self.shares.iter().position(|share| {
+            let enough = shares.iter().position(|share| {
                 sum += share.0;
                 sum >= most
             });
-            self.shares.truncate(enough.map_or(self.shares.len(), |last| last + 1));
-            total = self.shares.iter().map(|s| s.0).sum();
+            shares.truncate(enough.map_or(shares.len(), |last| last + 1));
+            total = shares.iter().map(|s| s.0).sum();
         }
         let mut left = total * unit(number);
-        let drawn = self.shares.iter().find(|share| {
+        let drawn = shares.iter().find(|share| {
             left -= share.0;
             left < 0.0
         });
@@ -89,7 +90,7 @@ mod tests {
         let mut counts = [0.0; 4];
         let draws = 40_000;
         for document in 0..draws {
-            let id = Draw::new(&sampling, document).next(&LOGITS).unwrap();
+            let id = Draw::new(&sampling, document).next(&LOGITS, &mut Vec::new()).unwrap();
             counts[id as usize] += 1.0 / draws as f64;
         }
         counts
@@ -119,7 +120,7 @@ mod tests {
         let flat = [0.0; 1000];
         let drawn = |seed, document| {
             let mut draw = Draw::new(&sampling(seed), document);
-            [(); 4].map(|()| draw.next(&flat).unwrap())
+            [(); 4].map(|()| draw.next(&flat, &mut Vec::new()).unwrap())
         };
         assert_eq!(drawn(1, 2), drawn(1, 2));
         assert_ne!(drawn(1, 2), drawn(1, 3));
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_not_drawn_from() {
         let sampling = Sampling { temperature: 0.0, top_p: 1.0, length: 1, seed: 0 };
-        let next = |logits: &[f32]| Draw::new(&sampling, 0).next(logits);
+        let next = |logits: &[f32]| Draw::new(&sampling, 0).next(logits, &mut Vec::new());
         assert_eq!(next(&[1.0, 2.0, 2.0]), Some(1), "the first of the likeliest");
         assert_eq!(next(&[1.0, f32::NAN]), None);
         assert_eq!(next(&[1.0, f32::INFINITY]), None);

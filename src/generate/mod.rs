@@ -5,6 +5,7 @@
 //! seed and its number decide, so that documents do not depend on how many are written together or by how many threads.
 
 mod author;
+mod board;
 mod draw;
 
 use std::path::Path;
@@ -12,7 +13,8 @@ use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 
-use author::{Author, Draft, Stopped};
+use author::Author;
+use board::{Board, DOCUMENT};
 pub use draw::Sampling;
 
 use crate::decoder::{Config, Decoder};
@@ -20,8 +22,8 @@ use crate::eval::{Model, Start, Tokenizer};
 use crate::execute::Observer;
 use crate::problem::{Error, ExecError, Problem, Problems};
 
-/// Documents one after another without a byte of text after which a model is believed to write none.
-const PATIENCE: usize = 256;
+/// Changes whenever the same model and seed would write other documents.
+pub const WRITING: &str = "documents 1";
 
 /// A model, and how much it is to write.
 #[derive(Clone, Copy)]
@@ -51,7 +53,7 @@ pub struct Written {
     pub documents: Vec<String>,
     /// Bytes of them.
     pub bytes: usize,
-    /// Tokens that were drawn for them, ends included.
+    /// Tokens that were drawn for them and for those that were left out, ends included.
     pub tokens: usize,
     /// Documents that the model did not end: they were cut.
     pub cut: usize,
@@ -59,9 +61,10 @@ pub struct Written {
     pub left_out: usize,
 }
 
-/// Lets a model write.
+/// Lets a model write. A document ends with any special token.
 ///
-/// Memory beside the model: for each thread keys and values of 64 documents, or of as many as go into 1 GiB, and their logits.
+/// Memory beside the model, for each thread: keys and values of up to 128 documents, fewer where they take more than 1 GiB, but
+/// of one at least; as many rows of logits; and 16 bytes for each token of the vocabulary.
 ///
 /// # Errors
 /// What is wrong with model or tokenizer, among it that nothing is there to begin with; logits that are no numbers; a
@@ -76,57 +79,19 @@ pub fn generate(task: &Task<'_>) -> Result<Written, Error> {
     let start = start(&tokenizer, &config, &model.name)?;
     let vocab = config.vocab.min(tokenizer.ids_end());
     let decoder = Decoder::new(config, model.tensors(), &model.name, sampling.length)?;
-    let end = tokenizer.end().map(|end| end.0);
-    let author = Author { decoder: &decoder, start, end, vocab, sampling, cancel: task.cancel };
+    let ends = tokenizer.special_ids();
+    let author = Author { decoder: &decoder, start, ends: &ends, vocab, sampling };
     let threads = task.threads.max(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool =
         pool.map_err(|e| ExecError::Memory { what: format!("cannot start {threads} threads: {e}") })?;
     task.progress.begin(task.bytes as u64);
-    let mut written = Written::default();
-    let mut nothing = 0;
-    let together = author.together();
-    for first in (0u64..).step_by(together * threads) {
-        let groups: Vec<u64> = (first..).step_by(together).take(threads).collect();
-        let groups: Vec<_> = pool
-            .install(|| groups.into_par_iter().with_max_len(1).map(|first| author.write(first)).collect());
-        // In order and no further than is needed: what came of more threads must not decide what is said.
-        for group in groups {
-            for draft in group.map_err(|stopped| refused(&model.name, &stopped))? {
-                if written.bytes >= task.bytes {
-                    model.check_intact()?;
-                    return Ok(written);
-                }
-                let before = written.bytes.min(task.bytes);
-                nothing = if written.add(&draft, &tokenizer)? { 0 } else { nothing + 1 };
-                if nothing == PATIENCE {
-                    let what = format!("wrote {PATIENCE} documents one after another with no text in them");
-                    return Err(Problem::error(&model.name, what)
-                        .hint("is the tokenizer the model's?")
-                        .into());
-                }
-                task.progress.advance((written.bytes.min(task.bytes) - before) as u64);
-            }
-        }
-    }
+    let board = Board::new(&model.name, &tokenizer, task.bytes, task.cancel, task.progress);
+    let each = task.bytes.div_ceil(DOCUMENT * threads).clamp(1, author.room());
+    pool.install(|| (0..threads).into_par_iter().with_max_len(1).for_each(|_| author.write(&board, each)));
+    let written = board.written()?;
+    model.check_intact()?;
     Ok(written)
-}
-
-impl Written {
-    /// Takes a document, unless there is nothing to read in it.
-    fn add(&mut self, draft: &Draft, tokenizer: &Tokenizer) -> Result<bool, Problems> {
-        self.tokens += draft.ids.len() + usize::from(draft.ended);
-        let text = tokenizer.text(&draft.ids)?;
-        let text = text.trim();
-        if text.is_empty() || text.contains(char::REPLACEMENT_CHARACTER) {
-            self.left_out += 1;
-            return Ok(false);
-        }
-        self.cut += usize::from(!draft.ended);
-        self.bytes += text.len();
-        self.documents.push(text.to_owned());
-        Ok(true)
-    }
 }
 
 /// The token that documents begin with.
@@ -143,15 +108,4 @@ fn start(tokenizer: &Tokenizer, config: &Config, model: &str) -> Result<u32, Pro
         return Err(Problem::error(model, what).hint("tokenizer and weights are of two models").into());
     }
     Ok(id)
-}
-
-fn refused(model: &str, stopped: &Stopped) -> Error {
-    match stopped {
-        Stopped::Interrupted => ExecError::Interrupted.into(),
-        Stopped::NotNumbers(position) => {
-            let what = format!("what it predicts for token {position} of a text is NaN or infinite");
-            let hint = "config.json may be of another model, or the weights of one that did not converge";
-            Problem::error(model, what).hint(hint).into()
-        }
-    }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::differences::Differences;
 use super::heads::weight_apart;
 use super::rows::weight_by_counts;
-use super::written::{ENGLISH_SHARE, From, goal, written};
+use super::written::{ENGLISH_SHARE, Texts, goal, written};
 use crate::languages::bench::{Artefact, Bench, Made, Shared};
 use crate::languages::contender::{Contender, Kind, Reads};
 use crate::languages::point::{Axis, Point};
@@ -39,7 +39,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, From::Fit, mean(bench)),
+        make: |bench, _| learned(bench, Groups::Layer, Differences::Whole, Texts::Fit, mean(bench)),
     },
     Contender {
         name: "learned rows",
@@ -48,7 +48,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::FitAndCounts,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::Row, Differences::Whole, From::Fit, token_rows(bench)?),
+        make: |bench, _| learned(bench, Groups::Row, Differences::Whole, Texts::Fit, token_rows(bench)?),
     },
     Contender {
         name: "learned rows and columns",
@@ -57,7 +57,9 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::FitAndCounts,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Fit, token_rows(bench)?),
+        make: |bench, _| {
+            learned(bench, Groups::RowColumn, Differences::Whole, Texts::Fit, token_rows(bench)?)
+        },
     },
     Contender {
         name: "learned rows and columns of embedding and head",
@@ -67,7 +69,7 @@ pub(super) static ALL: &[Contender] = &[
         axes: &[],
         after: &[],
         make: |bench, _| {
-            learned(bench, Groups::RowColumn, Differences::Untied, From::Fit, token_rows_apart(bench)?)
+            learned(bench, Groups::RowColumn, Differences::Untied, Texts::Fit, token_rows_apart(bench)?)
         },
     },
     Contender {
@@ -78,7 +80,7 @@ pub(super) static ALL: &[Contender] = &[
         axes: &[],
         after: &[],
         make: |bench, _| {
-            learned(bench, Groups::RowColumn, Differences::Twice, From::Fit, token_rows_apart(bench)?)
+            learned(bench, Groups::RowColumn, Differences::Twice, Texts::Fit, token_rows_apart(bench)?)
         },
     },
     Contender {
@@ -89,7 +91,7 @@ pub(super) static ALL: &[Contender] = &[
         axes: &[],
         after: &[],
         make: |bench, _| {
-            learned(bench, Groups::RowColumn, Differences::Untied, From::Written, token_rows_apart(bench)?)
+            learned(bench, Groups::RowColumn, Differences::Untied, Texts::Written, token_rows_apart(bench)?)
         },
     },
     Contender {
@@ -100,7 +102,7 @@ pub(super) static ALL: &[Contender] = &[
         axes: &[],
         after: &[],
         make: |bench, _| {
-            learned(bench, Groups::RowColumn, Differences::Twice, From::Written, token_rows_apart(bench)?)
+            learned(bench, Groups::RowColumn, Differences::Twice, Texts::Written, token_rows_apart(bench)?)
         },
     },
     Contender {
@@ -110,7 +112,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Nothing,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Written, mean(bench)),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, Texts::Written, mean(bench)),
     },
     Contender {
         name: "learned rows and columns from the mean",
@@ -119,7 +121,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, From::Fit, mean(bench)),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Whole, Texts::Fit, mean(bench)),
     },
     Contender {
         name: "learned rows and columns of trimmed differences",
@@ -128,7 +130,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Fit,
         axes: &[],
         after: &[],
-        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Trimmed, From::Fit, mean(bench)),
+        make: |bench, _| learned(bench, Groups::RowColumn, Differences::Trimmed, Texts::Fit, mean(bench)),
     },
 ];
 
@@ -163,7 +165,7 @@ fn learned(
     bench: &Bench<'_>,
     groups: Groups,
     differences: Differences,
-    from: From,
+    texts: Texts,
     begin: Begin,
 ) -> Result<Made, Error> {
     let name = match groups {
@@ -178,18 +180,18 @@ fn learned(
     // Looks cost as much as steps: the first and the last are enough.
     let settings = Settings { steps, every: steps, seed: bench.seed, ..Settings::of(groups) };
     let portions = &bench.shared.portions;
-    let (texts, written) = match from {
-        From::Fit => {
+    let (read, written) = match texts {
+        Texts::Fit => {
             let portions = portions.fit.values().chain(portions.choose.values());
             (portions.map(|p| bench.digest(&p.path)).collect(), None)
         }
-        From::Written => {
+        Texts::Written => {
             let written = written(bench)?;
             (vec![bench.digest(&written.folder)], Some(written))
         }
     };
     let identity = json!({
-        "learned": bench.identity(&start), "settings": settings, "texts": texts, "english": ENGLISH_SHARE,
+        "learned": bench.identity(&start), "settings": settings, "texts": read, "english": ENGLISH_SHARE,
     });
     let artefact = bench.artefact(&bench.name(name), &identity, |out| {
         crate::files::folder(out)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use growmerge::eval::{ModelSource, Reading, Split, Start, Text, Tokenizer, documents_as_file};
-use growmerge::generate::{Sampling, Task, generate};
+use growmerge::generate::{Sampling, Task, WRITING, generate};
 use growmerge::plan::PlanOptions;
 use growmerge::problem::{Error, Problems};
 use growmerge::tune::{Goal, Wanted};
@@ -18,7 +18,7 @@ pub(super) const ENGLISH_SHARE: f64 = 0.4;
 
 /// Texts for learning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Texts {
     /// The text to fit on; the text that chooses settings for others decides when learning ends.
     Fit,
     /// As much that each language's model has written, English that of the English model. An eighth of it decides when
@@ -62,7 +62,8 @@ pub(super) fn written(bench: &Bench<'_>) -> Result<Artefact, Error> {
     let digests: Vec<String> = models.iter().map(|model| bench.digest(model)).collect();
     let sampling = Sampling { temperature: 1.0, top_p: 1.0, length: bench.study.sequence, seed: bench.seed };
     let identity = json!({
-        "written": digests, "bytes": effort.fit_bytes, "length": sampling.length, "seed": bench.seed,
+        "written": digests, "tokenizer": bench.shared.file_digests.tokenizer, "bytes": effort.fit_bytes,
+        "length": sampling.length, "seed": bench.seed, "writing": WRITING,
     });
     bench.artefact(&bench.name("written"), &identity, |out| {
         crate::files::folder(out)?;
