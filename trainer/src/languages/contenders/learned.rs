@@ -19,7 +19,7 @@ use crate::reproduce::{ENGLISH, Language, Quiet, all_languages};
 /// How often English counts beside each of the five languages: often enough that it stays what joint training leaves.
 const ENGLISH_SHARE: f64 = 0.4;
 /// What rows of tokens begin with: nothing of it is chosen.
-const START: [Axis; 3] =
+pub(super) const START: [Axis; 3] =
     [Axis::new("power", &[0.5], 0), Axis::new("rows", &[1.0], 0), Axis::new("body", &[1.0], 0)];
 /// The same where the head is not the embedding.
 const START_APART: [Axis; 4] = [

@@ -1,5 +1,6 @@
 //! All contenders, in the order of the tables. To add one: a [`Contender`] in a file here, and its list below.
 
+mod aligned;
 mod branches;
 mod classical;
 mod heads;
@@ -8,6 +9,7 @@ mod layers;
 mod learned;
 mod rows;
 mod sizes;
+mod squares;
 
 use super::contender::Contender;
 
@@ -21,6 +23,7 @@ pub(super) fn all() -> Vec<&'static Contender> {
         rows::COUNTS,
         heads::ALL,
         importance::ALL,
+        aligned::ALL,
         learned::ALL,
         branches::ALL,
     ]
