@@ -17,7 +17,7 @@ use crate::languages::words::quoted;
 use crate::reproduce::{Language, Quiet};
 
 /// What rows of tokens begin with: nothing of it is chosen.
-const START: [Axis; 3] =
+pub(super) const START: [Axis; 3] =
     [Axis::new("power", &[0.5], 0), Axis::new("rows", &[1.0], 0), Axis::new("body", &[1.0], 0)];
 /// The same where the head is not the embedding.
 const START_APART: [Axis; 4] = [

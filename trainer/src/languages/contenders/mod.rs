@@ -1,5 +1,6 @@
 //! All contenders, in the order of the tables. To add one: a [`Contender`] in a file here, and its list below.
 
+mod aligned;
 mod branches;
 mod classical;
 mod differences;
@@ -9,6 +10,7 @@ mod layers;
 mod learned;
 mod rows;
 mod sizes;
+mod squares;
 mod written;
 
 use super::contender::Contender;
@@ -23,6 +25,7 @@ pub(super) fn all() -> Vec<&'static Contender> {
         rows::COUNTS,
         heads::ALL,
         importance::ALL,
+        aligned::ALL,
         learned::ALL,
         branches::ALL,
     ]
