@@ -137,14 +137,19 @@ fn documents_end_with_any_special_token() {
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         std::fs::copy(quickstart("fo").join(file), folder.join(file)).unwrap();
     }
-    let all = written(&model(&quickstart("fo")), SAMPLING, 4000, 2).unwrap();
+    let all = written(&model(&quickstart("fo")), SAMPLING, 12_000, 2).unwrap().documents;
     for end in ["</s>", "!"] {
         let config = json!({ "bos_token": "<|end|>", "eos_token": end });
         std::fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
-        let told = written(&model(folder), SAMPLING, 4000, 2).unwrap();
+        let told = written(&model(folder), SAMPLING, 4000, 2).unwrap().documents;
+        assert!(told.len() > 20);
         match end {
-            "</s>" => assert_eq!(told, all),
-            _ => assert!(told.documents.iter().all(|d| !d.contains('!')) && told.documents.len() > 20),
+            "</s>" => assert_eq!(told, all[..told.len()]),
+            // The same tokens are drawn, and some documents end before they did.
+            _ => {
+                assert!(told.iter().all(|d| all.iter().any(|whole| whole.starts_with(d.as_str()))));
+                assert!(told.iter().any(|d| !all.contains(d)));
+            }
         }
     }
 }
@@ -152,11 +157,11 @@ fn documents_end_with_any_special_token() {
 #[test]
 fn documents_depend_on_nothing_but_seed_and_number() {
     let model = model(&quickstart("fo"));
-    let all = written(&model, SAMPLING, 9000, 1).unwrap();
-    assert!(all.documents.len() > 128 && all.documents.iter().map(String::len).sum::<usize>() >= 9000);
+    let all = written(&model, SAMPLING, 12_000, 1).unwrap();
+    assert!(all.documents.len() > 128 && all.documents.iter().map(String::len).sum::<usize>() >= 12_000);
     assert!(all.documents.iter().all(|d| d.trim() == d && !d.is_empty() && !d.contains('\u{fffd}')));
     for threads in [2, 3] {
-        assert_eq!(written(&model, SAMPLING, 9000, threads).unwrap(), all);
+        assert_eq!(written(&model, SAMPLING, 12_000, threads).unwrap(), all);
     }
     let fewer = written(&model, SAMPLING, 700, 3).unwrap().documents;
     assert_eq!(fewer, all.documents[..fewer.len()]);
