@@ -69,7 +69,7 @@ impl<'a> Board<'a> {
     pub(super) fn next(&self) -> Option<u64> {
         let mut state = self.state();
         let taken = state.written.documents.len() + state.written.left_out;
-        let mean = if taken == 0 { DOCUMENT } else { (state.written.bytes / taken).max(1) };
+        let mean = state.written.bytes.checked_div(taken).map_or(DOCUMENT, |mean| mean.max(1));
         let begun = state.next - state.first;
         let missing = self.bytes.saturating_sub(state.written.bytes).div_ceil(mean);
         if state.end.is_some() || begun >= missing as u64 {
