@@ -88,11 +88,11 @@ fn inner_by(row: f32, columns: &[f32], a: &[f32], b: &[f32], sums: &mut [f32]) -
     let (c_groups, c_tail) = columns.as_chunks::<LANES>();
     let (s_groups, s_tail) = sums.as_chunks_mut::<LANES>();
     for (((a, b), c), s) in a_groups.iter().zip(b_groups).zip(c_groups).zip(s_groups) {
-        for ((lane, s), ((a, b), c)) in lanes.iter_mut().zip(s).zip(a.iter().zip(b).zip(c)) {
-            let product = a * b;
-            *lane += product * c;
-            *s += product * row;
-        }
+        // Everything is read before `s` is written, which the compiler takes for what might be read from: it makes vectors of this
+        // only so.
+        let products: [f32; LANES] = std::array::from_fn(|i| a[i] * b[i]);
+        lanes.iter_mut().zip(products.iter().zip(c)).for_each(|(lane, (product, c))| *lane += product * c);
+        s.iter_mut().zip(&products).for_each(|(s, product)| *s += product * row);
     }
     let mut tail = 0.0;
     for (((a, b), c), s) in a_tail.iter().zip(b_tail).zip(c_tail).zip(s_tail) {
