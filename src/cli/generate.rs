@@ -5,6 +5,7 @@ use growmerge::eval::{ModelSource, Start, documents_as_file};
 use growmerge::generate::{Sampling, Task, Written, generate};
 use growmerge::importance::check;
 use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::write::Aside;
 use serde_json::json;
 
 use super::merge::cancel_on_signal;
@@ -92,7 +93,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let length = args.length(&source)?;
     let seed = args.numbers.plan_options().seed;
     let sampling = Sampling { temperature: args.temperature, top_p: args.top_p, length, seed };
-    let output = one_model::Output::begin(&args.output).map_err(Error::from)?;
+    let output = Aside::begin(&args.output).map_err(Error::from)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);
@@ -114,7 +115,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Failed(130));
     }
     let written = written?;
-    output.end(&documents_as_file(&args.output, &written.documents)).map_err(Error::from)?;
+    output.end(documents_as_file(&args.output, &written.documents).as_bytes()).map_err(Error::from)?;
     super::printed(say(args, &written), Outcome::Done)
 }
 

@@ -1,13 +1,10 @@
 //! What commands have in common that do something with one model and write one file.
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use growmerge::eval::{ModelSource, is_recipe};
 use growmerge::plan::Plan;
-use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::problem::{Error, Problem, Problems};
 
 use super::elsewhere;
 use super::plan::Numbers;
@@ -44,30 +41,6 @@ pub(super) fn refuse_output(path: &Path, overwrite: bool) -> Result<(), Problems
         return Err(Problem::error(at, "is there already").hint("--overwrite replaces it").into());
     }
     Ok(())
-}
-
-/// A file that is written when everything is done, and whole: that it can be is found out before.
-pub(super) struct Output {
-    path: PathBuf,
-    file: tempfile::NamedTempFile,
-}
-
-impl Output {
-    pub(super) fn begin(path: &Path) -> Result<Self, ExecError> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        // As any new file: what the umask leaves of these.
-        builder.prefix(".growmerge-").permissions(Permissions::from_mode(0o666));
-        let file = builder.tempfile_in(folder).map_err(ExecError::io("create a file in", folder))?;
-        Ok(Self { path: path.to_owned(), file })
-    }
-
-    pub(super) fn end(mut self, text: &str) -> Result<(), ExecError> {
-        let path = self.path;
-        self.file.write_all(text.as_bytes()).map_err(ExecError::io("write", &path))?;
-        self.file.persist(&path).map_err(|e| ExecError::io("rename", &path)(e.error))?;
-        Ok(())
-    }
 }
 
 /// Tokens of what `option` is about: as many as it says, else 512, or what the model was made for.

@@ -24,6 +24,7 @@ pub use manifest::{
     TensorRecord,
 };
 #[cfg(feature = "hub")]
+pub use small::Aside;
 pub(crate) use small::write as write_small;
 pub use verify::{Finding, Report, members, verify};
 
