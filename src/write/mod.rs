@@ -23,8 +23,8 @@ pub use manifest::{
     CoefficientRecord, InputFile, InputModel, MadeBy, Manifest, OutputFile, SourceTensor, StoredTensor,
     TensorRecord,
 };
-#[cfg(feature = "hub")]
 pub use small::Aside;
+#[cfg(feature = "hub")]
 pub(crate) use small::write as write_small;
 pub use verify::{Finding, Report, members, verify};
 
