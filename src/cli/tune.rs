@@ -1,6 +1,7 @@
 mod goal;
 mod searching;
 mod show;
+mod teachers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,6 +40,13 @@ pub(super) struct Args {
     /// How often a language counts in the objective, as en=0.3 [default: 1]; again for each language
     #[arg(long, value_name = "LANG=NUMBER", value_parser = goal::share)]
     share: Vec<(String, f64)>,
+    /// A model of a language, as et=models/et: learn from what it predicts at each token of the language's text instead of
+    /// from the token; again for each language. It must have the merge's vocabulary
+    #[arg(long, value_name = "LANG=MODEL", value_parser = teachers::named)]
+    teacher: Vec<(String, String)>,
+    /// How much of a token's place a teacher's prediction takes: with less than 1 the token itself has the rest
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = teachers::share)]
+    teaching: f64,
     /// Which elements of a model share a coefficient [default: row-column; of a search model]
     #[arg(long, value_enum)]
     groups: Option<GroupsChoice>,
@@ -128,9 +136,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
     let given = args.given().map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
+    let called = args.call()?;
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
-    let read = args.read(&plan, given)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
+    let teachers = called.load(args, threads, &cancel)?;
+    let read = args.read(&plan, given, teachers)?;
     let count = if args.search.wanted() { "point" } else { "step" };
     let shown = Show::new(args.silent(), count, read.names());
     let running = Running { threads, cancel: &cancel, watch: &shown, state: Some(&files.state) };
@@ -287,6 +297,7 @@ impl Args {
         let (every, patience) = (self.every, self.patience);
         let tokens = self.tokens.map_or(settings.tokens, |n| n as usize);
         let (steps, seed) = (self.steps, self.numbers.plan_options().seed);
-        Ok(Settings { steps, tokens, rate, every, patience, seed, ..settings })
+        let teaching = self.teaching;
+        Ok(Settings { steps, tokens, rate, every, patience, teaching, seed, ..settings })
     }
 }

@@ -1,6 +1,7 @@
 //! Texts packed one after another, without padding.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One text of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,32 @@ pub(super) struct Target {
     pub(super) id: u32,
     /// Factor on its loss where gradients are asked for.
     pub(super) scale: f32,
+    /// What it is replaced by there.
+    pub(super) lesson: Option<Lesson>,
+}
+
+/// A distribution over the vocabulary that gradients are taken towards, beside a token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Lesson {
+    /// Position among the batch's predictions, and the row there.
+    pub(super) at: (usize, usize),
+    /// How much of the token's place it takes, up to 1.
+    pub(super) share: f32,
+}
+
+/// What a model predicts of a batch's tokens.
+#[derive(Debug)]
+pub struct Predictions {
+    /// `[scored, vocab]`; each row sums to one.
+    pub(super) rows: Vec<f32>,
+    pub(super) vocab: usize,
+}
+
+impl Predictions {
+    /// How likely each token of the vocabulary is in the place of a scored token.
+    pub fn row(&self, at: usize) -> &[f32] {
+        &self.rows[at * self.vocab..(at + 1) * self.vocab]
+    }
 }
 
 /// Texts that go through the decoder together. Each sees only itself, from position 0.
@@ -28,6 +55,8 @@ pub struct Batch {
     pub(super) ids: Vec<u32>,
     pub(super) segments: Vec<Segment>,
     pub(super) targets: Vec<Target>,
+    /// What lessons are rows of.
+    pub(super) predictions: Vec<Arc<Predictions>>,
 }
 
 impl Batch {
@@ -46,14 +75,35 @@ impl Batch {
         let first = self.ids.len();
         self.ids.extend(&ids[..rows]);
         self.segments.push(Segment { rows: first..first + rows, len: ids.len() });
-        let target = |at: usize| Target { row: first + at - 1, id: ids[at], scale };
+        let target = |at: usize| Target { row: first + at - 1, id: ids[at], scale, lesson: None };
         self.targets.extend(scored.map(target));
+    }
+
+    /// Lets [`Decoder::gradients`](super::Decoder::gradients) take the last of the tokens that are predicted towards what another model predicts,
+    /// which is in these rows: with a share of 1 alone, with less beside the tokens themselves. Losses stay those of the
+    /// tokens.
+    ///
+    /// # Panics
+    /// If there are more rows than tokens.
+    pub fn teach(&mut self, share: f32, predictions: &Arc<Predictions>, rows: Range<usize>) {
+        assert!(rows.len() <= self.targets.len(), "more predictions than tokens");
+        let first = self.targets.len() - rows.len();
+        for (row, target) in rows.zip(&mut self.targets[first..]) {
+            target.lesson = Some(Lesson { at: (self.predictions.len(), row), share });
+        }
+        self.predictions.push(predictions.clone());
+    }
+
+    /// What a target is taken towards beside its token.
+    pub(super) fn lesson(&self, target: &Target) -> Option<(f32, &[f32])> {
+        let Lesson { at: (predictions, row), share } = target.lesson?;
+        Some((share, self.predictions[predictions].row(row)))
     }
 
     /// One text of which every token is an input, and none is scored.
     pub(super) fn inputs(ids: &[u32]) -> Self {
         let whole = Segment { rows: 0..ids.len(), len: ids.len() };
-        Self { ids: ids.to_vec(), segments: vec![whole], targets: Vec::new() }
+        Self { ids: ids.to_vec(), segments: vec![whole], ..Self::default() }
     }
 
     /// Inputs of all texts.

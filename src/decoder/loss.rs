@@ -1,6 +1,6 @@
 //! Cross entropy, a part of the vocabulary at a time.
 
-use super::batch::Batch;
+use super::batch::{Batch, Predictions};
 use super::forward::Pass;
 use super::matmul::{Old, View, project};
 use super::ops::{self, LogSum};
@@ -28,18 +28,35 @@ impl Pass<'_, '_> {
         sums.iter().zip(own).map(|(sum, own)| sum.value() - f64::from(own)).collect()
     }
 
+    /// Of each of the batch's targets the probabilities of all tokens.
+    pub(super) fn predictions(&self, batch: &Batch, scratch: &mut Scratch) -> Predictions {
+        self.gather(batch, scratch);
+        let vocab = self.config.vocab;
+        let mut rows = self.of_normed(batch.targets.len(), scratch);
+        ops::masked_softmax(self.arch, &mut rows, vocab, |_| 0..vocab);
+        Predictions { rows, vocab }
+    }
+
     /// All logits of the first `rows` rows, `[rows, vocab]`.
     pub(super) fn logits(&self, rows: usize, scratch: &mut Scratch) -> Vec<f32> {
-        let vocab = self.config.vocab;
-        let mut all = vec![0.0; rows * vocab];
         let stream = &scratch.stream[..rows * self.config.hidden];
         let normed = scratch.normed.grow(stream.len());
         ops::rms_norm(self.arch, stream, &self.weights.norm.values, self.config.norm_eps, normed);
-        self.vocabulary(rows, scratch, |first, width, logits| {
-            for (row, part) in all.chunks_exact_mut(vocab).zip(logits.chunks_exact(width)) {
-                row[first..first + width].copy_from_slice(part);
-            }
-        });
+        self.of_normed(rows, scratch)
+    }
+
+    /// All logits of rows that went through the last norm.
+    fn of_normed(&self, rows: usize, scratch: &mut Scratch) -> Vec<f32> {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let mut all = vec![0.0; rows * vocab];
+        let x = View::dense(&scratch.normed[..rows * hidden], rows, hidden);
+        for (part, weight) in self.weights.head.parts() {
+            let weight = View::dense(scratch.weights.all(&weight), weight.rows, hidden);
+            project(&mut all[part..], vocab, Old::Replace, self.config.logit_scale, x, weight);
+        }
+        if let Some(cap) = self.config.logit_cap {
+            ops::soft_cap(self.arch, &mut all, cap);
+        }
         all
     }
 

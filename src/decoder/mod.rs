@@ -33,7 +33,7 @@ mod weights;
 use pulp::Arch;
 
 pub use backward::Memory;
-pub use batch::Batch;
+pub use batch::{Batch, Predictions};
 pub use cache::Cache;
 pub use config::{Activation, Biases, Config, LayerKind};
 pub use family::{NormPlace, NormWeight, Projections, QueryKeyNorm};
@@ -98,6 +98,16 @@ impl<'a> Decoder<'a> {
     pub fn losses(&self, batch: &Batch, scratch: &mut Scratch, tape: &mut impl Tape) -> Vec<f64> {
         self.pass().layers(batch, scratch, tape);
         self.pass().losses(batch, scratch)
+    }
+
+    /// Of each scored token of a batch, in the order they were pushed, how likely every token of the vocabulary is in its
+    /// place. All of it is in memory. Token ids must be below the vocabulary's size.
+    ///
+    /// # Panics
+    /// If a text is longer than the context.
+    pub fn predictions(&self, batch: &Batch, scratch: &mut Scratch) -> Predictions {
+        self.pass().layers(batch, scratch, &mut ());
+        self.pass().predictions(batch, scratch)
     }
 
     /// Adds to `gradients` those of `scale` times the sum of the batch's losses, each with the factor it was pushed with,

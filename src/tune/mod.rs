@@ -29,6 +29,7 @@ mod run;
 mod search;
 mod space;
 mod state;
+mod teaching;
 mod write;
 
 pub use aims::{Aims, Measure};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub every: u64,
     /// Looks without a better model after which learning ends.
     pub patience: u64,
+    /// How much of each token's place a teacher's prediction takes, from 0 to 1, where there is a teacher.
+    pub teaching: f64,
     /// Of the order of texts.
     pub seed: u64,
 }
@@ -62,6 +65,15 @@ pub struct Settings {
 impl Settings {
     /// What has proved itself for groups: see docs/language-level.md.
     pub fn of(groups: Groups) -> Self {
-        Self { groups, steps: 400, tokens: 64, rate: groups.rate(), every: 20, patience: 5, seed: 0 }
+        Self {
+            groups,
+            steps: 400,
+            tokens: 64,
+            rate: groups.rate(),
+            every: 20,
+            patience: 5,
+            teaching: 1.0,
+            seed: 0,
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! What is to become small: the mean over languages of bits per byte, each language as often as the user says.
 
+use std::sync::Arc;
+
+use super::Settings;
 use super::divided::divided;
 use super::order::permutation;
 use super::packing::{Packed, Picked};
+use super::teaching::{self, School};
 use crate::decoder::Losses;
-use crate::eval::{Measured, Prepared, Text, Tokenizer, Tokens, Unit, Window, windows};
+use crate::eval::{Measured, Model, Prepared, Text, Tokenizer, Tokens, Unit, Window, windows};
 use crate::problem::{Problem, Problems};
 
 /// A language's text, and how much it counts.
@@ -16,6 +20,8 @@ pub struct Wanted {
     pub held_out: Option<Text>,
     /// Its share in the objective, relative to those of the others; above zero.
     pub weight: f64,
+    /// A model whose predictions are learned from instead of the text's tokens. Searches leave it aside.
+    pub teacher: Option<Arc<Model>>,
 }
 
 /// A language in tokens.
@@ -33,6 +39,7 @@ pub struct Language {
     pub held_out: usize,
     /// SHA-256 of both texts, in hex.
     pub(super) sha256: String,
+    pub(super) teacher: Option<Arc<Model>>,
     fit: Vec<Tokens>,
     windows: Vec<(usize, Window)>,
     watched: Prepared,
@@ -64,13 +71,15 @@ impl Goal {
     ) -> Result<Self, Problems> {
         let (mut problems, mut languages) = (Problems::new(), Vec::new());
         let total: f64 = wanted.iter().map(|w| w.weight).sum();
-        for Wanted { text, held_out, weight } in wanted {
+        for wanted in wanted {
+            let weight = wanted.weight;
             if !(weight.is_finite() && weight > 0.0) {
                 let what = format!("counts {weight} times; it must be a number above zero");
-                problems.push(Problem::error(&text.language, what).hint("leave its text out instead"));
+                problems.push(Problem::error(&wanted.text.language, what).hint("leave its text out instead"));
                 continue;
             }
-            match Language::new(text, held_out, weight / total, tokenizer, vocab, context) {
+            let wanted = Wanted { weight: weight / total, ..wanted };
+            match Language::new(wanted, tokenizer, vocab, context) {
                 Ok(language) => languages.push(language),
                 Err(found) => problems.extend(found),
             }
@@ -92,11 +101,19 @@ impl Goal {
 
     /// The next documents of each language: about so many tokens of the one that counts most, and as many fewer of the
     /// others as they count less, since a gradient's noise is least where tokens count alike. Their scaled losses sum to
-    /// the objective.
-    pub(super) fn next(&self, turns: &mut [Turn], tokens: usize) -> Packed {
+    /// the objective. Teachers say what they predict.
+    pub(super) fn next(&self, turns: &mut [Turn], settings: &Settings, school: &School<'_>) -> Packed {
+        let tokens = settings.tokens;
         let turns = self.languages.iter().zip(turns).zip(self.shares(tokens)).enumerate();
         let picked = turns.flat_map(|(at, ((language, turn), tokens))| language.next(at, turn, tokens));
-        Packed::new(picked.collect())
+        let mut picked: Vec<Picked<'_>> = picked.collect();
+        school.teach(&mut picked);
+        Packed::new(picked, settings.teaching as f32)
+    }
+
+    /// Those that teach.
+    pub(super) fn school(&self) -> Result<School<'_>, Problems> {
+        School::new(self.languages.iter().map(|language| language.teacher.as_deref()), self.context)
     }
 
     /// Tokens of each language in a step.
@@ -145,9 +162,7 @@ pub(super) struct Turn {
 
 impl Language {
     fn new(
-        text: Text,
-        held_out: Option<Text>,
-        weight: f64,
+        Wanted { text, held_out, weight, teacher }: Wanted,
         tokenizer: &Tokenizer,
         vocab: usize,
         context: usize,
@@ -166,7 +181,11 @@ impl Language {
             );
             return Err(Problem::error(at, what).hint("give more text").into());
         }
-        let fit = tokenizer.encode(&fit, vocab)?;
+        let documents = fit;
+        let fit = tokenizer.encode(&documents, vocab)?;
+        if let Some(teacher) = &teacher {
+            teaching::check(teacher, &text.language, (&documents, &fit), (tokenizer, vocab, context))?;
+        }
         let watched_count = watched.len();
         let watched = tokenizer.encode(&watched, vocab)?;
         let watched = Prepared::new(watched, context, (context / 2).max(1), Unit::Document);
@@ -191,6 +210,7 @@ impl Language {
             tokens,
             held_out: watched_count,
             sha256,
+            teacher,
             fit,
             windows,
             watched,
@@ -221,7 +241,8 @@ impl Language {
         let picked = |at: usize| {
             let (document, Window { range, scored }) = &self.windows[at];
             let ids = &self.fit[*document].ids[range.clone()];
-            Picked { language, ids, scored: scored.start - range.start..scored.end - range.start, scale }
+            let scored = scored.start - range.start..scored.end - range.start;
+            Picked { language, ids, scored, scale, lesson: None }
         };
         taken.into_iter().map(picked).collect()
     }

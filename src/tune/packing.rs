@@ -3,7 +3,10 @@
 //! A batch costs something whatever is in it: its gradients begin with zeros and are added to the others, and products with
 //! few rows are slow. How many batches there are follows from the tokens alone, so no bit depends on the number of threads.
 
-use crate::decoder::{Batch, Losses, Weighed};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::decoder::{Batch, Losses, Predictions, Weighed};
 
 /// Tokens below which a batch is not worth its cost.
 const TOKENS: usize = 256;
@@ -15,9 +18,11 @@ pub(super) struct Picked<'a> {
     /// Its tokens.
     pub(super) ids: &'a [u32],
     /// Those that are predicted.
-    pub(super) scored: std::ops::Range<usize>,
+    pub(super) scored: Range<usize>,
     /// Factor on each of their losses.
     pub(super) scale: f32,
+    /// What its teacher predicts, and which rows of it are the text's.
+    pub(super) lesson: Option<(Arc<Predictions>, Range<usize>)>,
 }
 
 /// The batches of a step.
@@ -31,7 +36,7 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Shares texts out: the longest first, each to the batch that has least.
-    pub(super) fn new(texts: Vec<Picked<'_>>) -> Self {
+    pub(super) fn new(texts: Vec<Picked<'_>>, teaching: f32) -> Self {
         let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
         let count = batches(tokens).min(texts.len()).max(1);
         let mut order: Vec<usize> = (0..texts.len()).collect();
@@ -49,6 +54,9 @@ impl Packed {
         for (text, at) in texts.into_iter().zip(batch_of) {
             let batch = &mut packed.batches[at].batch;
             batch.push_scaled(text.ids, text.scored, text.scale);
+            if let Some((predictions, rows)) = text.lesson {
+                batch.teach(teaching, &predictions, rows);
+            }
             packed.languages[at].resize(batch.scored(), text.language);
         }
         packed
@@ -84,8 +92,9 @@ mod tests {
             ids: &ids[..*len],
             scored: 1..*len,
             scale: 0.5,
+            lesson: None,
         };
-        Packed::new(lengths.iter().enumerate().map(text).collect())
+        Packed::new(lengths.iter().enumerate().map(text).collect(), 1.0)
     }
 
     fn sizes(packed: &Packed) -> Vec<usize> {

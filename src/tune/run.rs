@@ -127,6 +127,7 @@ impl Learner<'_> {
         let mut merged = Merged::new(plan);
         let sources = Sources::open(&host, &options, plan, space, &mut merged, KEPT)?;
         let mut accumulator = Accumulator::new(&merged, running.threads);
+        let school = goal.school()?;
         let mut turns = goal.turns(settings.seed);
         let mut state = match begun {
             Some(state) => state,
@@ -144,7 +145,7 @@ impl Learner<'_> {
         }
         while state.adam.steps < settings.steps && state.since_best() < settings.patience {
             sources.merge(&state.x, &mut merged)?;
-            let packed = goal.next(&mut turns, settings.tokens);
+            let packed = goal.next(&mut turns, settings, &school);
             let losses = accumulator.gradients(&decoder(plan, &merged, goal.context)?, &packed.batches);
             let seen = goal.seen(&packed, &losses);
             let gradient = sources.pull(&state.x, accumulator.total())?;

@@ -14,7 +14,7 @@ use crate::problem::{Error, ExecError, Problem};
 use crate::write::sha256_hex;
 
 /// What the metadata must say.
-const FORMAT: &str = "growmerge tune state 2";
+const FORMAT: &str = "growmerge tune state 3";
 
 /// A run as it is after some steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +118,8 @@ pub(super) fn identity(plan: &Plan, goal: &Goal, settings: &Settings) -> String 
         plan.digest, plan.stamp, goal.context, goal.tokenizer
     );
     for language in &goal.languages {
-        text += &format!("{} {} {}\n", language.name, language.weight, language.sha256);
+        let teacher = language.teacher.as_ref().map_or("", |teacher| &teacher.digest);
+        text += &format!("{} {} {} {teacher}\n", language.name, language.weight, language.sha256);
     }
     sha256_hex(text.as_bytes())
 }

@@ -60,6 +60,7 @@ fn wanted() -> Vec<Wanted> {
         text: text(language, 0, 60),
         held_out: Some(text(language, 60, 10)),
         weight: if language == "en" { 0.5 } else { 1.0 },
+        teacher: None,
     });
     wanted.to_vec()
 }

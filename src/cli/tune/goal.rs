@@ -1,9 +1,10 @@
 //! What is learned from: texts and pairs, in the tokens of the model that the plan will make.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use growmerge::decoder::Config;
-use growmerge::eval::{Home, ModelSource, Pairs, Start, Text, Tokenizer};
+use growmerge::eval::{Home, Model, ModelSource, Pairs, Start, Text, Tokenizer};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, Problem, Problems};
 use growmerge::tune::{Goal, Wanted};
@@ -69,7 +70,12 @@ impl Args {
     }
 
     /// The same in the tokens of the model that the plan will make.
-    pub(super) fn read(&self, plan: &Plan, given: Given) -> Result<Read, Error> {
+    pub(super) fn read(
+        &self,
+        plan: &Plan,
+        given: Given,
+        teachers: Vec<(String, Arc<Model>)>,
+    ) -> Result<Read, Error> {
         let Given { texts, mut held_out, pairs } = given;
         let mut problems = Problems::new();
         let mut wanted: Vec<Wanted> = Vec::new();
@@ -77,7 +83,9 @@ impl Args {
             let weight = self.share(&text.language);
             let of_language = |held_out: &Text| held_out.language == text.language;
             let held_out = held_out.iter().position(of_language).map(|at| held_out.swap_remove(at));
-            wanted.push(Wanted { text, held_out, weight });
+            let teacher = teachers.iter().rev().find(|(language, _)| *language == text.language);
+            let teacher = teacher.map(|(_, model)| model.clone());
+            wanted.push(Wanted { text, held_out, weight, teacher });
         }
         let source = model(plan)?;
         let config = Config::read(&source.config, &source.name).map_err(&mut |found| problems.extend(found));
@@ -112,7 +120,8 @@ impl Args {
         let shares = self.share.iter().map(|(language, _)| ("--share", language, &of_all));
         let held_out = self.held_out.iter().map(|(language, _)| ("--held-out", language, &of_texts));
         let mut problems = Problems::new();
-        for (option, language, known) in shares.chain(held_out) {
+        let teachers = self.teacher.iter().map(|(language, _)| ("--teacher", language, &of_texts));
+        for (option, language, known) in shares.chain(held_out).chain(teachers) {
             if of_all.is_empty() || known.contains(&language.as_str()) {
                 continue;
             }
@@ -144,17 +153,17 @@ fn pairs(named: &[(String, PathBuf)]) -> Result<Vec<Pairs>, Problems> {
 }
 
 /// What the plan will make, before it is made.
-struct Model {
+struct Made {
     name: String,
     config: serde_json::Value,
     tokenizer: Home,
 }
 
-fn model(plan: &Plan) -> Result<Model, Error> {
+fn model(plan: &Plan) -> Result<Made, Error> {
     let name = plan.recipe.0.clone();
     let Some(config) = plan.config.clone() else {
         let what = "there is no config.json, so nothing says how the model computes";
         return Err(Problem::error(name, what).into());
     };
-    Ok(Model { tokenizer: ModelSource::tokenizer_of(&name, plan), name, config })
+    Ok(Made { tokenizer: ModelSource::tokenizer_of(&name, plan), name, config })
 }

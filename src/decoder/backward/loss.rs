@@ -50,6 +50,11 @@ impl Pass<'_, '_> {
             });
             let counted = targets.iter().map(|t| (t.id, scale * t.scale));
             loss += ops::cross_entropy(arch, logits, counted, &mut memory.losses);
+            for (target, d) in targets.iter().zip(logits.chunks_exact_mut(vocab)) {
+                if let Some((share, lesson)) = batch.lesson(target) {
+                    ops::towards(arch, scale * target.scale * share, target.id, lesson, d);
+                }
+            }
             if let Some((cap, capped)) = capped {
                 ops::soft_cap(arch, capped, cap, logits);
             }

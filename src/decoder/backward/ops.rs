@@ -198,3 +198,13 @@ pub(super) fn cross_entropy(
     );
     total
 }
+
+/// Takes a gradient of logits that [`cross_entropy`] took towards a token towards a distribution instead, by `factor`.
+pub(super) fn towards(arch: Arch, factor: f32, token: u32, distribution: &[f32], d: &mut [f32]) {
+    d[token as usize] += factor;
+    wide(
+        arch,
+        #[inline(always)]
+        || d.iter_mut().zip(distribution).for_each(|(d, p)| *d -= factor * p),
+    );
+}

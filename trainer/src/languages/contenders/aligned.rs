@@ -16,7 +16,7 @@ use growmerge::problem::{Error, ExecError, Problems};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::learned::START;
+use super::learning::START;
 use super::rows::{sum, weight_by_counts};
 use super::squares::{Moments, coefficients};
 use crate::languages::bench::{Artefact, Bench, Made};

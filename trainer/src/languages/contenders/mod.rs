@@ -8,9 +8,11 @@ mod heads;
 mod importance;
 mod layers;
 mod learned;
+mod learning;
 mod rows;
 mod sizes;
 mod squares;
+mod taught;
 mod written;
 
 use super::contender::Contender;
@@ -27,6 +29,7 @@ pub(super) fn all() -> Vec<&'static Contender> {
         importance::ALL,
         aligned::ALL,
         learned::ALL,
+        taught::ALL,
         branches::ALL,
     ]
     .into_iter()
