@@ -44,9 +44,9 @@ pub(super) struct Args {
     /// from the token; again for each language. It must have the merge's vocabulary
     #[arg(long, value_name = "LANG=MODEL", value_parser = teachers::named)]
     teacher: Vec<(String, String)>,
-    /// How much of a token's place a teacher's prediction takes: with less than 1 the token itself has the rest
-    #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = teachers::share)]
-    teaching: f64,
+    /// How much of a token's place a teacher's prediction takes: with less than 1 the token itself has the rest [default: 1]
+    #[arg(long, value_name = "SHARE", value_parser = teachers::share, requires = "teacher")]
+    teaching: Option<f64>,
     /// Which elements of a model share a coefficient [default: row-column; of a search model]
     #[arg(long, value_enum)]
     groups: Option<GroupsChoice>,
@@ -297,7 +297,7 @@ impl Args {
         let (every, patience) = (self.every, self.patience);
         let tokens = self.tokens.map_or(settings.tokens, |n| n as usize);
         let (steps, seed) = (self.steps, self.numbers.plan_options().seed);
-        let teaching = self.teaching;
+        let teaching = self.teaching.unwrap_or(settings.teaching);
         Ok(Settings { steps, tokens, rate, every, patience, teaching, seed, ..settings })
     }
 }

@@ -38,11 +38,20 @@ pub(super) struct Lesson {
 #[derive(Debug)]
 pub struct Predictions {
     /// `[scored, vocab]`; each row sums to one.
-    pub(super) rows: Vec<f32>,
-    pub(super) vocab: usize,
+    rows: Vec<f32>,
+    vocab: usize,
 }
 
 impl Predictions {
+    /// Distributions over a vocabulary, one after another.
+    ///
+    /// # Panics
+    /// If the last of them is not whole.
+    pub fn new(rows: Vec<f32>, vocab: usize) -> Self {
+        assert!(vocab > 0 && rows.len() % vocab == 0, "whole distributions");
+        Self { rows, vocab }
+    }
+
     /// How likely each token of the vocabulary is in the place of a scored token.
     pub fn row(&self, at: usize) -> &[f32] {
         &self.rows[at * self.vocab..(at + 1) * self.vocab]

@@ -34,7 +34,7 @@ impl Pass<'_, '_> {
         let vocab = self.config.vocab;
         let mut rows = self.of_normed(batch.targets.len(), scratch);
         ops::masked_softmax(self.arch, &mut rows, vocab, |_| 0..vocab);
-        Predictions { rows, vocab }
+        Predictions::new(rows, vocab)
     }
 
     /// All logits of the first `rows` rows, `[rows, vocab]`.

@@ -5,6 +5,7 @@
 mod search;
 #[path = "../support/mod.rs"]
 mod support;
+mod teachers;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use growmerge::checkpoint::Place;
 use growmerge::eval::{Model, ModelSource};
-use growmerge::problem::{Error, Problems};
+use growmerge::problem::{Error, Problem, Problems};
 
 use super::super::one_model;
 use super::super::progress::{Measure, Progress};
@@ -36,7 +36,10 @@ impl Args {
     /// Finds every teacher; what is wrong with any of them is reported together.
     pub(super) fn call(&self) -> Result<Called, Error> {
         let (mut problems, mut called) = (Problems::new(), Vec::new());
-        for (language, name) in &self.teacher {
+        for (at, (language, name)) in self.teacher.iter().enumerate() {
+            if self.teacher[..at].iter().any(|(other, _)| other == language) {
+                problems.push(Problem::error("--teacher", format!("there are two teachers of `{language}`")));
+            }
             match one_model::source(name, &self.numbers, &self.elsewhere) {
                 Ok(source) => called.push((language.clone(), source)),
                 Err(Error::Input(found)) => problems.extend(found),
