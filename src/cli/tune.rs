@@ -40,13 +40,8 @@ pub(super) struct Args {
     /// How often a language counts in the objective, as en=0.3 [default: 1]; again for each language
     #[arg(long, value_name = "LANG=NUMBER", value_parser = goal::share)]
     share: Vec<(String, f64)>,
-    /// A model of a language, as et=models/et: learn from what it predicts at each token of the language's text instead of
-    /// from the token; again for each language. It must have the merge's vocabulary
-    #[arg(long, value_name = "LANG=MODEL", value_parser = teachers::named)]
-    teacher: Vec<(String, String)>,
-    /// How much of a token's place a teacher's prediction takes: with less than 1 the token itself has the rest [default: 1]
-    #[arg(long, value_name = "SHARE", value_parser = teachers::share, requires = "teacher")]
-    teaching: Option<f64>,
+    #[command(flatten)]
+    teachers: teachers::Options,
     /// Which elements of a model share a coefficient [default: row-column; of a search model]
     #[arg(long, value_enum)]
     groups: Option<GroupsChoice>,
@@ -136,7 +131,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
     let given = args.given().map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
-    let called = args.call()?;
+    let called = args.call(&given)?;
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let teachers = called.load(args, threads, &cancel)?;
@@ -297,7 +292,7 @@ impl Args {
         let (every, patience) = (self.every, self.patience);
         let tokens = self.tokens.map_or(settings.tokens, |n| n as usize);
         let (steps, seed) = (self.steps, self.numbers.plan_options().seed);
-        let teaching = self.teaching.unwrap_or(settings.teaching);
+        let teaching = self.teachers.teaching.unwrap_or(settings.teaching);
         Ok(Settings { steps, tokens, rate, every, patience, teaching, seed, ..settings })
     }
 }

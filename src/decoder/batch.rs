@@ -48,7 +48,7 @@ impl Predictions {
     /// # Panics
     /// If the last of them is not whole.
     pub fn new(rows: Vec<f32>, vocab: usize) -> Self {
-        assert!(vocab > 0 && rows.len() % vocab == 0, "whole distributions");
+        assert!(vocab > 0 && rows.len().is_multiple_of(vocab), "whole distributions");
         Self { rows, vocab }
     }
 

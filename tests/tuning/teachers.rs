@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use growmerge::eval::{Model, ModelSource, Text};
+use growmerge::eval::{Model, ModelSource};
 use growmerge::plan::PlanOptions;
 use growmerge::tune::{Goal, Groups, Running, Settings, Tuned, Wanted, tune};
 
@@ -98,6 +98,13 @@ fn the_command_takes_teachers_and_tells_what_is_wrong_with_them() {
     let (code, said) = world.tune(&format!("--texts texts --steps 4 --every 2 {}", all.join(" ")));
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("out.yaml: "), "{said}");
+    let one_by_one = std::fs::read(world.0.path().join("out.safetensors")).unwrap();
+    let folder = quickstart("");
+    let words = format!("--texts texts --steps 4 --every 2 --overwrite --teachers {}", folder.display());
+    let (code, said) = world.tune(&words);
+    assert_eq!(code, 0, "{said}");
+    let at_once = std::fs::read(world.0.path().join("out.safetensors")).unwrap();
+    assert!(one_by_one == at_once, "a folder of teachers is each of them");
     let et = teacher("et");
     for (words, wanted) in [
         (format!("--teacher sv={et}"), "there is no text of `sv`"),
@@ -106,7 +113,8 @@ fn the_command_takes_teachers_and_tells_what_is_wrong_with_them() {
         (format!("--teacher et={et} --teaching 2"), "from 0 to 1"),
         (format!("--teacher et={et} --search"), "cannot be used with"),
         (format!("--teacher et={et} --teacher et={et}"), "two teachers of `et`"),
-        ("--teaching 0.5".to_owned(), "--teacher <LANG=MODEL>"),
+        ("--teachers texts".to_owned(), "has no folder that is called like a language"),
+        ("--teaching 0.5".to_owned(), "name them with --teacher"),
     ] {
         let (code, said) = world.tune(&format!("--texts texts --steps 2 --overwrite {words}"));
         assert_eq!(code, 2, "{words}: {said}");

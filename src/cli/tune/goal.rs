@@ -29,6 +29,13 @@ pub(super) struct Given {
     pairs: Vec<(f64, Pairs)>,
 }
 
+impl Given {
+    /// Those that there is text of.
+    pub(super) fn languages(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(|text| text.language.as_str())
+    }
+}
+
 /// Everything that was read.
 pub(super) struct Read {
     /// None if there are only pairs.
@@ -120,7 +127,7 @@ impl Args {
         let shares = self.share.iter().map(|(language, _)| ("--share", language, &of_all));
         let held_out = self.held_out.iter().map(|(language, _)| ("--held-out", language, &of_texts));
         let mut problems = Problems::new();
-        let teachers = self.teacher.iter().map(|(language, _)| ("--teacher", language, &of_texts));
+        let teachers = self.teachers.teacher.iter().map(|(language, _)| ("--teacher", language, &of_texts));
         for (option, language, known) in shares.chain(held_out).chain(teachers) {
             if of_all.is_empty() || known.contains(&language.as_str()) {
                 continue;

@@ -11,7 +11,8 @@ use super::goal::Read;
 use super::{Args, Done, into_folder};
 
 /// What is of no use to a search: it takes no steps, and what it did is not kept.
-const OF_STEPS: [&str; 7] = ["steps", "rate", "every", "patience", "resume", "teacher", "teaching"];
+const OF_STEPS: [&str; 8] =
+    ["steps", "rate", "every", "patience", "resume", "teacher", "teachers", "teaching"];
 
 /// Search without a gradient
 #[derive(clap::Args)]

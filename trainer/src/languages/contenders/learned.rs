@@ -60,7 +60,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Counts,
         axes: &[],
         after: &[],
-        make: |bench, _| APART.from_written().begun(bench, token_rows_apart(bench)?),
+        make: |bench, _| APART.on_written().begun(bench, token_rows_apart(bench)?),
     },
     Contender {
         name: "learned pairs from what the models write",
@@ -69,7 +69,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Counts,
         axes: &[],
         after: &[],
-        make: |bench, _| PAIRS.from_written().begun(bench, token_rows_apart(bench)?),
+        make: |bench, _| PAIRS.on_written().begun(bench, token_rows_apart(bench)?),
     },
     Contender {
         name: "learned from what the models write and no counts",
@@ -78,7 +78,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Nothing,
         axes: &[],
         after: &[],
-        make: |bench, _| ROWS_AND_COLUMNS.from_written().begun(bench, mean(bench)),
+        make: |bench, _| ROWS_AND_COLUMNS.on_written().begun(bench, mean(bench)),
     },
     Contender {
         name: "learned rows and columns from the mean",

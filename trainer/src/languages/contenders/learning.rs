@@ -119,7 +119,7 @@ pub(super) fn token_rows_apart(bench: &Bench<'_>) -> Result<Begin, Error> {
 
 impl Learning {
     /// The same from text that the models have written.
-    pub(super) const fn from_written(self) -> Self {
+    pub(super) const fn on_written(self) -> Self {
         Self { texts: Texts::Written, ..self }
     }
 

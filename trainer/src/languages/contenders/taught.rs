@@ -63,7 +63,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Counts,
         axes: &[],
         after: &[],
-        make: |bench, _| taught(APART).from_written().begun(bench, token_rows_apart(bench)?),
+        make: |bench, _| taught(APART).on_written().begun(bench, token_rows_apart(bench)?),
     },
     Contender {
         name: "taught pairs on what the models write",
@@ -72,7 +72,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Counts,
         axes: &[],
         after: &[],
-        make: |bench, _| taught(PAIRS).from_written().begun(bench, token_rows_apart(bench)?),
+        make: |bench, _| taught(PAIRS).on_written().begun(bench, token_rows_apart(bench)?),
     },
     Contender {
         name: "taught on what the models write and no counts",
@@ -81,7 +81,7 @@ pub(super) static ALL: &[Contender] = &[
         reads: Reads::Nothing,
         axes: &[],
         after: &[],
-        make: |bench, _| taught(ROWS_AND_COLUMNS).from_written().begun(bench, mean(bench)),
+        make: |bench, _| taught(ROWS_AND_COLUMNS).on_written().begun(bench, mean(bench)),
     },
 ];
 
