@@ -7,13 +7,14 @@
 mod oracle;
 mod support;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use growmerge::decoder::{Batch, Decoder, Gradients, Memory, Predictions, Scratch};
 use oracle::decoder::{Decoder as Oracle, Text};
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use support::decoders::{Case, families, fresh_seed, mixed, random_of};
+use support::decoders::{Case, families, fresh_seed, large, mixed, random_of};
 
 /// How far a gradient may be from what it is a sum of, as a part of the largest element of its tensor: rounding in f32.
 const TOLERANCE: f64 = 2e-5;
@@ -96,7 +97,7 @@ fn a_gradient_towards_a_distribution_is_the_mean_of_those_towards_tokens() {
         others.iter().zip(SHARES).for_each(|(token, share)| distribution[*token as usize] += share);
         let lesson = Arc::new(Predictions::new(distribution, case.config.vocab));
         for share in [1.0, 0.25] {
-            // Another text in the batch without a lesson, one with the lesson in the middle.
+            // Beside it a text without a lesson.
             let mut batch = Batch::default();
             batch.push(&ids[2..6], 1..4);
             batch.push_scaled(&ids, 9..10, 2.0);
@@ -141,4 +142,50 @@ fn what_a_model_predicts_itself_teaches_it_nothing() {
         let far = difference(&case, &taught, &vec![0.0; plain.values().len()], &plain);
         assert!(far < TOLERANCE, "{}: {far:e}", case.name);
     }
+}
+
+/// Predictions, and which of them are a text's.
+type Lesson = Option<(Arc<Predictions>, Range<usize>)>;
+
+/// Several predictions in one batch, of which middle rows are used, among texts without any: each text is as by itself. More
+/// targets than a block of rows has.
+#[test]
+fn lessons_find_their_texts() {
+    let seed = fresh_seed();
+    let case = large("large", &mut random_of(seed, "large"));
+    let random = &mut random_of(seed, "texts");
+    let vocab = case.config.vocab;
+    let texts: Vec<Vec<u32>> = [30, 31, 29, 32, 28, 31].map(|len| ids(&case, len, random)).to_vec();
+    let mut drawn = |rows: usize| {
+        let mut all: Vec<f32> = (0..rows * vocab).map(|_| random.random_range(0.0f32..1.0)).collect();
+        for row in all.chunks_exact_mut(vocab) {
+            let sum: f32 = row.iter().sum();
+            row.iter_mut().for_each(|p| *p /= sum);
+        }
+        Arc::new(Predictions::new(all, vocab))
+    };
+    let shared = drawn(70);
+    let lessons =
+        [None, Some((shared.clone(), 3..33)), Some((drawn(28), 0..28)), None, Some((shared, 40..67)), None];
+    let push = |batch: &mut Batch, (text, lesson): (&Vec<u32>, &Lesson)| {
+        batch.push(text, 1..text.len());
+        if let Some((predictions, rows)) = lesson {
+            batch.teach(0.75, predictions, rows.clone());
+        }
+    };
+    let mut together = Batch::default();
+    texts.iter().zip(&lessons).for_each(|both| push(&mut together, both));
+    assert!(together.scored() > 128, "more than a block");
+    let (got, losses) = gradients(&case, &together, 1.0);
+    let (mut want, mut each) = (vec![0f64; got.values().len()], Vec::new());
+    for both in texts.iter().zip(&lessons) {
+        let mut alone = Batch::default();
+        push(&mut alone, both);
+        let (part, losses) = gradients(&case, &alone, 1.0);
+        want.iter_mut().zip(part.values()).for_each(|(sum, g)| *sum += f64::from(*g));
+        each.extend(losses);
+    }
+    let far = difference(&case, &got, &want, &got);
+    assert!(far < TOLERANCE, "{far:e}");
+    assert_eq!(losses, each);
 }

@@ -1,3 +1,4 @@
+mod files;
 mod goal;
 mod searching;
 mod show;
@@ -7,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use growmerge::plan::Plan;
-use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::problem::{Error, ExecError, Problem};
 use growmerge::recipe::Reading;
 use growmerge::report::{self, Part};
 use growmerge::tune::{self, Groups, Measure, Running, Settings, Tuned};
 use serde_json::json;
 
+use self::files::{Files, into_folder};
 use self::goal::Read;
 use self::show::Show;
 use super::merge::cancel_on_signal;
@@ -21,7 +23,7 @@ use super::{Outcome, elsewhere, plan, table::show, texts};
 /// Learn from texts how much of each model goes into a merge
 ///
 /// Takes a recipe with `merge_method: task_arithmetic` and begins with its weights. Coefficients follow the gradient of the
-/// merged model's loss on the texts, and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
+/// merged model's loss on the texts, or towards what the models of their languages predict there (--teachers), and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
 /// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, as much
 /// for the sum of gradients, as much again for each thread, and all models if that is below 256 MiB. With --search or
 /// --pairs no gradient is needed: a few coefficients are found by trying them.
@@ -131,10 +133,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let cancel = cancel_on_signal()?;
     let files = Files::new(args)?;
     let given = args.given().map_err(Error::from)?; // what is wrong with texts is told before anything is fetched
-    let called = args.call(&given)?;
+    let found = args.find_teachers(&plan, &given)?;
     args.elsewhere.bring_plan(&plan, args.silent(), &cancel)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
-    let teachers = called.load(args, threads, &cancel)?;
+    let teachers = found.load(args, &given, threads, &cancel)?;
     let read = args.read(&plan, given, teachers)?;
     let count = if args.search.wanted() { "point" } else { "step" };
     let shown = Show::new(args.silent(), count, read.names());
@@ -215,58 +217,6 @@ fn say(args: &Args, done: &Done, took: Duration) -> anyhow::Result<()> {
         tuned.space.len(),
         took.as_secs_f64()
     ))
-}
-
-/// Where results go.
-struct Files {
-    coefficients: PathBuf,
-    state: PathBuf,
-}
-
-impl Files {
-    /// Refuses names that cannot be, and a state that nobody asked to go on with.
-    fn new(args: &Args) -> Result<Self, Error> {
-        let name = || args.output.display().to_string();
-        if !matches!(args.output.extension().and_then(|e| e.to_str()), Some("yaml" | "yml")) {
-            let problem = Problem::error(name(), "must end in .yaml: it will be a recipe");
-            return Err(problem.into());
-        }
-        into_folder(&args.output)?;
-        args.html.as_deref().map_or(Ok(()), into_folder)?;
-        let files = Self {
-            coefficients: args.output.with_extension("safetensors"),
-            state: args.output.with_extension("tune-state"),
-        };
-        for file in [&args.output, &files.coefficients].into_iter().filter(|file| file.exists()) {
-            let what = match same(file, &args.recipe) {
-                true => "is the recipe itself, which is not replaced",
-                false if !args.overwrite => "is there already",
-                false => continue,
-            };
-            let hint = "name another file with --output, or replace what was learned before with --overwrite";
-            return Err(Problem::error(file.display().to_string(), what).hint(hint).into());
-        }
-        if files.state.is_file() && !args.resume {
-            let what = "is what an interrupted run left";
-            let hint = "go on with --resume, or remove it to begin anew";
-            return Err(Problem::error(files.state.display().to_string(), what).hint(hint).into());
-        }
-        Ok(files)
-    }
-}
-
-/// Whether two names are of one file.
-fn same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// Refuses a file in a folder that is not there.
-fn into_folder(file: &Path) -> Result<(), Problems> {
-    let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if folder.is_dir() {
-        return Ok(());
-    }
-    Err(Problem::error(file.display().to_string(), "there is no such folder to write to").into())
 }
 
 impl Args {

@@ -21,7 +21,7 @@ pub(super) struct Target {
     pub(super) id: u32,
     /// Factor on its loss where gradients are asked for.
     pub(super) scale: f32,
-    /// What it is replaced by there.
+    /// What takes a share of its place there.
     pub(super) lesson: Option<Lesson>,
 }
 
@@ -50,6 +50,16 @@ impl Predictions {
     pub fn new(rows: Vec<f32>, vocab: usize) -> Self {
         assert!(vocab > 0 && rows.len().is_multiple_of(vocab), "whole distributions");
         Self { rows, vocab }
+    }
+
+    /// Tokens that something is predicted in the place of.
+    pub fn len(&self) -> usize {
+        self.rows.len() / self.vocab
+    }
+
+    /// No tokens.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// How likely each token of the vocabulary is in the place of a scored token.
@@ -88,14 +98,16 @@ impl Batch {
         self.targets.extend(scored.map(target));
     }
 
-    /// Lets [`Decoder::gradients`](super::Decoder::gradients) take the last of the tokens that are predicted towards what another model predicts,
-    /// which is in these rows: with a share of 1 alone, with less beside the tokens themselves. Losses stay those of the
-    /// tokens.
+    /// Lets what another model predicts take a share of the place of tokens in [`Decoder::gradients`](super::Decoder::gradients): `rows` of
+    /// `predictions` are for the last `rows.len()` tokens that are predicted, in order. With a share of 1 the tokens
+    /// themselves have no part in gradients; losses stay theirs.
     ///
     /// # Panics
-    /// If there are more rows than tokens.
+    /// If there are more rows than tokens or than predictions, or the share is not from 0 to 1.
     pub fn teach(&mut self, share: f32, predictions: &Arc<Predictions>, rows: Range<usize>) {
         assert!(rows.len() <= self.targets.len(), "more predictions than tokens");
+        assert!(rows.end <= predictions.len(), "more rows than predictions");
+        assert!((0.0..=1.0).contains(&share), "a share from 0 to 1");
         let first = self.targets.len() - rows.len();
         for (row, target) in rows.zip(&mut self.targets[first..]) {
             target.lesson = Some(Lesson { at: (self.predictions.len(), row), share });

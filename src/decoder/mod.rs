@@ -115,7 +115,7 @@ impl<'a> Decoder<'a> {
     /// must be below the vocabulary's size.
     ///
     /// # Panics
-    /// If a text is longer than the context, or `gradients` are another model's.
+    /// If a text is longer than the context, `gradients` are another model's, or lessons of another vocabulary.
     pub fn gradients(
         &self,
         batch: &Batch,

@@ -176,6 +176,11 @@ impl Tokenizer {
         self.end.as_ref().map(|(id, token)| (*id, token.as_str()))
     }
 
+    /// Whether the same ids stand for the same tokens.
+    pub fn has_tokens_of(&self, other: &Self) -> bool {
+        self.sha256 == other.sha256 || self.inner.get_vocab(true) == other.inner.get_vocab(true)
+    }
+
     /// Of `tokenizer.json`.
     pub fn sha256(&self) -> &str {
         &self.sha256

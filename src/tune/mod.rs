@@ -18,6 +18,7 @@ mod divided;
 mod front;
 mod given;
 mod groups;
+mod language;
 mod merged;
 mod model;
 mod objective;
@@ -35,11 +36,13 @@ mod write;
 pub use aims::{Aims, Measure};
 pub use front::{csv, front};
 pub use groups::Groups;
-pub use objective::{Goal, Language, Wanted};
+pub use language::Language;
+pub use objective::{Goal, Wanted};
 pub use picture::{losses, parts, search_parts, unit};
 pub use run::{Evaluation, Running, Tuned, Watch, tune};
 pub use search::{Found, MOST, Search, Tried, search};
 pub use space::{Part, Space, Spread};
+pub use teaching::suits;
 
 /// How coefficients are learned.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::Settings;
-use super::divided::divided;
-use super::order::permutation;
+use super::language::{Language, Turn};
 use super::packing::{Packed, Picked};
-use super::teaching::{self, School};
+use super::teaching::Teachers;
 use crate::decoder::Losses;
-use crate::eval::{Measured, Model, Prepared, Text, Tokenizer, Tokens, Unit, Window, windows};
-use crate::problem::{Problem, Problems};
+use crate::eval::{Measured, Model, Prepared, Text, Tokenizer};
+use crate::problem::{ExecError, Problem, Problems};
 
 /// A language's text, and how much it counts.
 #[derive(Clone, Debug)]
@@ -22,29 +21,6 @@ pub struct Wanted {
     pub weight: f64,
     /// A model whose predictions are learned from instead of the text's tokens. Searches leave it aside.
     pub teacher: Option<Arc<Model>>,
-}
-
-/// A language in tokens.
-#[derive(Debug)]
-pub struct Language {
-    /// The user's name for it.
-    pub name: String,
-    /// Its share in the objective; those of all languages sum to one.
-    pub weight: f64,
-    /// Bytes of text that coefficients are fitted to.
-    pub bytes: usize,
-    /// Tokens of it.
-    pub tokens: usize,
-    /// Documents that are held out.
-    pub held_out: usize,
-    /// SHA-256 of both texts, in hex.
-    pub(super) sha256: String,
-    pub(super) teacher: Option<Arc<Model>>,
-    fit: Vec<Tokens>,
-    windows: Vec<(usize, Window)>,
-    watched: Prepared,
-    /// From nats per token to bits per byte.
-    ratio: f64,
 }
 
 /// All languages of an objective.
@@ -94,26 +70,35 @@ impl Goal {
 
     /// Where reading begins.
     pub(super) fn turns(&self, seed: u64) -> Vec<Turn> {
-        (0..self.languages.len())
-            .map(|i| Turn { seed: seed ^ (i as u64) << 32, epoch: 0, at: 0, order: Vec::new() })
-            .collect()
+        (0..self.languages.len()).map(|i| Turn::new(seed ^ (i as u64) << 32)).collect()
     }
 
     /// The next documents of each language: about so many tokens of the one that counts most, and as many fewer of the
     /// others as they count less, since a gradient's noise is least where tokens count alike. Their scaled losses sum to
     /// the objective. Teachers say what they predict.
-    pub(super) fn next(&self, turns: &mut [Turn], settings: &Settings, school: &School<'_>) -> Packed {
+    pub(super) fn next(&self, turns: &mut [Turn], settings: &Settings, teachers: &Teachers<'_>) -> Packed {
         let tokens = settings.tokens;
         let turns = self.languages.iter().zip(turns).zip(self.shares(tokens)).enumerate();
         let picked = turns.flat_map(|(at, ((language, turn), tokens))| language.next(at, turn, tokens));
         let mut picked: Vec<Picked<'_>> = picked.collect();
-        school.teach(&mut picked);
+        teachers.teach(&mut picked);
         Packed::new(picked, settings.teaching as f32)
     }
 
+    /// Whether the files of all teachers still are what they were.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub(super) fn check_intact(&self) -> Result<(), ExecError> {
+        self.languages
+            .iter()
+            .filter_map(|language| language.teacher.as_ref())
+            .try_for_each(|t| t.check_intact())
+    }
+
     /// Those that teach.
-    pub(super) fn school(&self) -> Result<School<'_>, Problems> {
-        School::new(self.languages.iter().map(|language| language.teacher.as_deref()), self.context)
+    pub(super) fn teachers(&self) -> Result<Teachers<'_>, Problems> {
+        Teachers::new(self.languages.iter().map(|language| language.teacher.as_deref()), self.context)
     }
 
     /// Tokens of each language in a step.
@@ -149,124 +134,4 @@ impl Goal {
 /// Bits per byte of each language that was measured.
 pub(super) fn bits(measured: &[Measured]) -> Vec<f64> {
     measured.iter().map(|m| m.bits_per_byte().value).collect()
-}
-
-/// How far a language's text was read.
-#[derive(Clone, Debug)]
-pub(super) struct Turn {
-    seed: u64,
-    epoch: u64,
-    at: usize,
-    order: Vec<usize>,
-}
-
-impl Language {
-    fn new(
-        Wanted { text, held_out, weight, teacher }: Wanted,
-        tokenizer: &Tokenizer,
-        vocab: usize,
-        context: usize,
-    ) -> Result<Self, Problems> {
-        let at = text.path.display().to_string();
-        let digests = [Some(&text), held_out.as_ref()].map(|t| t.map_or(String::new(), Text::sha256));
-        let sha256 = digests.concat();
-        let (fit, watched) = match held_out {
-            Some(held_out) => (text.documents, held_out.documents),
-            None => divided(text.documents),
-        };
-        if fit.is_empty() || watched.is_empty() {
-            let what = format!(
-                "the text of `{}` is a single document, and nothing is left to hold out",
-                text.language
-            );
-            return Err(Problem::error(at, what).hint("give more text").into());
-        }
-        let documents = fit;
-        let fit = tokenizer.encode(&documents, vocab)?;
-        if let Some(teacher) = &teacher {
-            teaching::check(teacher, &text.language, (&documents, &fit), (tokenizer, vocab, context))?;
-        }
-        let watched_count = watched.len();
-        let watched = tokenizer.encode(&watched, vocab)?;
-        let watched = Prepared::new(watched, context, (context / 2).max(1), Unit::Document);
-        let cut = |(i, tokens): (usize, &Tokens)| {
-            windows(tokens.ids.len(), context, context).into_iter().map(move |w| (i, w)).collect::<Vec<_>>()
-        };
-        let windows: Vec<(usize, Window)> = fit.iter().enumerate().flat_map(cut).collect();
-        let tokens = windows.iter().map(|(_, w)| w.scored.len()).sum();
-        let bytes: usize = windows.iter().map(|(i, w)| fit[*i].bytes(w.scored.clone())).sum();
-        if tokens == 0 || bytes == 0 || watched.scored() == 0 {
-            let what = format!(
-                "no token of the text of `{}` can be scored: each is the first of its document",
-                text.language
-            );
-            return Err(Problem::error(at, what).hint("--bos gives documents a beginning").into());
-        }
-        let ratio = tokens as f64 / bytes as f64 / std::f64::consts::LN_2;
-        Ok(Self {
-            name: text.language,
-            weight,
-            bytes,
-            tokens,
-            held_out: watched_count,
-            sha256,
-            teacher,
-            fit,
-            windows,
-            watched,
-            ratio,
-        })
-    }
-
-    /// The windows that a step reads, and how many of their tokens are predicted.
-    fn take(&self, turn: &mut Turn, tokens: usize) -> (Vec<usize>, usize) {
-        let (mut taken, mut scored) = (Vec::new(), 0);
-        while scored < tokens {
-            if turn.at == turn.order.len() {
-                turn.order = permutation(self.windows.len(), turn.seed, turn.epoch);
-                (turn.at, turn.epoch) = (0, turn.epoch + 1);
-            }
-            let window = turn.order[turn.at];
-            turn.at += 1;
-            taken.push(window);
-            scored += self.windows[window].1.scored.len();
-        }
-        (taken, scored)
-    }
-
-    /// The texts that a step reads of the language at `language`.
-    fn next(&self, language: usize, turn: &mut Turn, tokens: usize) -> Vec<Picked<'_>> {
-        let (taken, scored) = self.take(turn, tokens);
-        let scale = (self.weight * self.ratio / scored as f64) as f32;
-        let picked = |at: usize| {
-            let (document, Window { range, scored }) = &self.windows[at];
-            let ids = &self.fit[*document].ids[range.clone()];
-            let scored = scored.start - range.start..scored.end - range.start;
-            Picked { language, ids, scored, scale, lesson: None }
-        };
-        taken.into_iter().map(picked).collect()
-    }
-
-    /// About so many tokens of what coefficients are fitted to: windows by chance, which the seed decides.
-    pub(super) fn sample(&self, tokens: usize, seed: u64) -> Prepared {
-        let (mut chosen, mut scored) = (Vec::new(), 0);
-        for at in permutation(self.windows.len(), seed, 0) {
-            if scored >= tokens.max(1) {
-                break;
-            }
-            scored += self.windows[at].1.scored.len();
-            chosen.push(at);
-        }
-        chosen.sort_unstable();
-        let mut documents: Vec<usize> = chosen.iter().map(|at| self.windows[*at].0).collect();
-        documents.dedup();
-        let place = |document: usize| documents.partition_point(|d| *d < document);
-        let windows = chosen.iter().map(|at| (place(self.windows[*at].0), self.windows[*at].1.clone()));
-        Prepared::of_windows(documents.iter().map(|d| self.fit[*d].clone()).collect(), windows)
-    }
-
-    /// Bits per byte, of nats over so many tokens.
-    pub(super) fn bits(&self, nats: f64, tokens: usize) -> f64 {
-        nats / tokens.max(1) as f64 * self.ratio
-    }
 }

@@ -127,7 +127,7 @@ impl Learner<'_> {
         let mut merged = Merged::new(plan);
         let sources = Sources::open(&host, &options, plan, space, &mut merged, KEPT)?;
         let mut accumulator = Accumulator::new(&merged, running.threads);
-        let school = goal.school()?;
+        let teachers = goal.teachers()?;
         let mut turns = goal.turns(settings.seed);
         let mut state = match begun {
             Some(state) => state,
@@ -145,9 +145,10 @@ impl Learner<'_> {
         }
         while state.adam.steps < settings.steps && state.since_best() < settings.patience {
             sources.merge(&state.x, &mut merged)?;
-            let packed = goal.next(&mut turns, settings, &school);
+            let packed = goal.next(&mut turns, settings, &teachers);
             let losses = accumulator.gradients(&decoder(plan, &merged, goal.context)?, &packed.batches);
             let seen = goal.seen(&packed, &losses);
+            drop(packed); // what teachers predict is large
             let gradient = sources.pull(&state.x, accumulator.total())?;
             let step = state.adam.steps;
             if !seen.iter().chain(&gradient).all(|x| x.is_finite()) {
@@ -163,6 +164,7 @@ impl Learner<'_> {
             let due = step % settings.every.max(1) == 0 || step == settings.steps;
             if stopped || due {
                 sources.check_intact()?;
+                goal.check_intact()?;
                 // Also where it was stopped: who goes on takes the next step first.
                 if due {
                     sources.merge(&state.x, &mut merged)?;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Settings;
 use super::adam::Adam;
@@ -9,6 +10,7 @@ use super::objective::Goal;
 use super::run::Evaluation;
 use crate::checkpoint::{DType, Saved, save};
 use crate::coefficients::{Opened, open};
+use crate::eval::Model;
 use crate::plan::Plan;
 use crate::problem::{Error, ExecError, Problem};
 use crate::write::sha256_hex;
@@ -118,7 +120,9 @@ pub(super) fn identity(plan: &Plan, goal: &Goal, settings: &Settings) -> String 
         plan.digest, plan.stamp, goal.context, goal.tokenizer
     );
     for language in &goal.languages {
-        let teacher = language.teacher.as_ref().map_or("", |teacher| &teacher.digest);
+        // The digest is of weights alone, and they compute by their configuration.
+        let of_teacher = |teacher: &Arc<Model>| format!("{} {}", teacher.digest, teacher.config);
+        let teacher = language.teacher.as_ref().map(of_teacher).unwrap_or_default();
         text += &format!("{} {} {} {teacher}\n", language.name, language.weight, language.sha256);
     }
     sha256_hex(text.as_bytes())

@@ -10,40 +10,41 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::packing::Picked;
-use crate::decoder::{Batch, Config, Decoder, Scratch};
-use crate::eval::{Model, Start, Tokenizer, Tokens};
+use crate::decoder::{Batch, Config, Decoder, Scratch, Weights};
+use crate::eval::{Model, ModelSource, Start, Tokenizer, Tokens};
 use crate::problem::{Problem, Problems};
 
 /// The teachers of all languages, ready to be asked.
-pub(super) struct School<'a> {
+pub(super) struct Teachers<'a> {
     /// Of each language in the order of the goal.
-    teachers: Vec<Option<Decoder<'a>>>,
-    desks: Vec<Mutex<Scratch>>,
+    decoders: Vec<Option<Decoder<'a>>>,
+    /// Of each, memory that is used again.
+    scratches: Vec<Mutex<Scratch>>,
 }
 
-impl<'a> School<'a> {
+impl<'a> Teachers<'a> {
     /// Of the models of each language, for windows of so many tokens.
     ///
     /// # Errors
-    /// What [`check`] says.
+    /// What the decoder does not know or does not find.
     pub(super) fn new(
         models: impl Iterator<Item = Option<&'a Model>>,
         context: usize,
     ) -> Result<Self, Problems> {
         let of_model = |model: Option<&'a Model>| model.map(|model| decoder(model, context)).transpose();
-        let teachers = models.map(of_model).collect::<Result<Vec<_>, Problems>>()?;
-        let desks = teachers.iter().map(|_| Mutex::default()).collect();
-        Ok(Self { teachers, desks })
+        let decoders = models.map(of_model).collect::<Result<Vec<_>, Problems>>()?;
+        let scratches = decoders.iter().map(|_| Mutex::default()).collect();
+        Ok(Self { decoders, scratches })
     }
 
     /// Gives each text what the teacher of its language predicts. Each language is one batch, whatever the number of threads.
     pub(super) fn teach(&self, texts: &mut [Picked<'_>]) {
-        let Self { teachers, desks } = self;
+        let Self { decoders, scratches } = self;
         let of_languages: Vec<&mut [Picked<'_>]> =
             texts.chunk_by_mut(|a, b| a.language == b.language).collect();
         of_languages.into_par_iter().for_each(|texts| {
             let Some(language) = texts.first().map(|text| text.language) else { return };
-            let Some(teacher) = &teachers[language] else { return };
+            let Some(teacher) = &decoders[language] else { return };
             let mut batch = Batch::default();
             let mut place = |text: &Picked<'_>| {
                 let first = batch.scored();
@@ -51,8 +52,8 @@ impl<'a> School<'a> {
                 first..batch.scored()
             };
             let places: Vec<Range<usize>> = texts.iter().map(&mut place).collect();
-            let mut desk = desks[language].lock().unwrap_or_else(PoisonError::into_inner);
-            let predictions = Arc::new(teacher.predictions(&batch, &mut desk));
+            let mut scratch = scratches[language].lock().unwrap_or_else(PoisonError::into_inner);
+            let predictions = Arc::new(teacher.predictions(&batch, &mut scratch));
             for (text, rows) in texts.iter_mut().zip(places) {
                 text.lesson = Some((predictions.clone(), rows));
             }
@@ -60,10 +61,25 @@ impl<'a> School<'a> {
     }
 }
 
-/// Refuses a teacher that does not speak of the same tokens.
+/// Refuses a model that cannot teach a language to a merge with an embedding of `vocab` rows, in windows of `context` tokens. Its
+/// weights need not have been read.
 ///
 /// # Errors
-/// A tokenizer that makes other tokens of a text, another size of the vocabulary, an architecture that the decoder does not know.
+/// Another size of the vocabulary; windows that are too long for it; what the decoder does not know or does not find.
+pub fn suits(
+    teacher: &ModelSource,
+    language: &str,
+    (vocab, context): (usize, usize),
+) -> Result<(), Problems> {
+    let config = read(&teacher.config, &teacher.name)?;
+    fits(&config, (&teacher.name, language), (vocab, context))?;
+    Weights::find(&config, teacher.tensors(), &teacher.name).map(drop)
+}
+
+/// The same of one that was read, and that it speaks of the same tokens.
+///
+/// # Errors
+/// As [`suits`]; a tokenizer in which ids stand for other tokens, or that makes other tokens of the text.
 pub(super) fn check(
     teacher: &Model,
     language: &str,
@@ -71,28 +87,54 @@ pub(super) fn check(
     (tokenizer, vocab, context): (&Tokenizer, usize, usize),
 ) -> Result<(), Problems> {
     let at = &teacher.name;
-    let own = decoder(teacher, context)?.config().vocab;
-    if own != vocab {
-        let what = format!("has {own} tokens and the merge {vocab}, so it cannot teach it");
-        return Err(Problem::error(at, what).into());
-    }
+    fits(&read(&teacher.config, at)?, (at, language), (vocab, context))?;
     let start = tokenizer.start().map_or(Start::Nothing, |token| Start::Token(token.to_owned()));
-    let of_teacher = Tokenizer::of(&teacher.tokenizer, &start)?;
+    let own = Tokenizer::of(&teacher.tokenizer, &start).map_err(|problems| {
+        let what = format!("cannot teach `{language}` without a tokenizer: {problems}");
+        Problem::error(at, what).hint("copy the tokenizer's files of the merge's models beside it")
+    })?;
+    let refuse = |what: &str| {
+        let problem = Problem::error(at, format!("{what}, so it cannot teach `{language}`"));
+        Err(problem.hint("a teacher needs the vocabulary of the merge").into())
+    };
+    if !own.has_tokens_of(tokenizer) {
+        return refuse("in its tokenizer ids stand for other tokens than in the merge's");
+    }
     // Files that differ may still mean the same.
-    if of_teacher.sha256() != tokenizer.sha256() && of_teacher.encode(documents, vocab)? != tokens {
-        let what =
-            format!("makes other tokens of the text of `{language}` than the merge, so it cannot teach it");
-        return Err(Problem::error(at, what).into());
+    if own.sha256() != tokenizer.sha256() && own.encode(documents, vocab)? != tokens {
+        return refuse("makes other tokens of the text than the merge");
     }
     Ok(())
 }
 
-fn decoder(model: &Model, context: usize) -> Result<Decoder<'_>, Problems> {
-    let config = Config::read(&model.config, &model.name)?;
-    if config.max_positions < context {
-        let what =
-            format!("was made for {} tokens, and windows are {context} tokens long", config.max_positions);
-        return Err(Problem::error(&model.name, what).hint("shorten them with --context").into());
+fn read(config: &serde_json::Value, name: &str) -> Result<Config, Problems> {
+    Config::read(config, &format!("{name}: config.json"))
+}
+
+fn fits(
+    config: &Config,
+    (name, language): (&str, &str),
+    (vocab, context): (usize, usize),
+) -> Result<(), Problems> {
+    let mut problems = Problems::new();
+    if config.vocab != vocab {
+        let what = format!(
+            "its embedding has {} rows and that of the merge {vocab}, so it cannot teach `{language}`",
+            config.vocab
+        );
+        let hint = "teach with a recipe of this model alone that has the merge's tokenizer and padding";
+        problems.push(Problem::error(name, what).hint(hint));
     }
-    Decoder::new(config, model.tensors(), &model.name, context)
+    if config.max_positions < context {
+        let what = format!(
+            "was made for {} tokens, and windows of `{language}` have up to {context}",
+            config.max_positions
+        );
+        problems.push(Problem::error(name, what).hint("shorten them with --context"));
+    }
+    if problems.has_errors() { Err(problems) } else { Ok(()) }
+}
+
+fn decoder(model: &Model, context: usize) -> Result<Decoder<'_>, Problems> {
+    Decoder::new(read(&model.config, &model.name)?, model.tensors(), &model.name, context)
 }

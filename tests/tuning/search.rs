@@ -8,8 +8,9 @@ use growmerge::eval::{Judged, ModelSource, Pairs, measure};
 use growmerge::problem::{Error, ExecError};
 use growmerge::tune::{Aims, Evaluation, Found, Goal, Groups, Running, Search, Tried, Watch, front, search};
 
+use super::cli::World;
 use super::support::Silent;
-use super::{World, bits, goal, planned, recipe, text, tokenizer};
+use super::{bits, goal, planned, recipe, text, tokenizer};
 
 /// Stops before this point.
 struct Until<'a>(u64, &'a AtomicBool);
@@ -165,7 +166,7 @@ fn the_command_writes_a_front_without_points_that_another_beats() {
     }
     let page = std::fs::read_to_string(world.0.path().join("page.html")).unwrap();
     assert!(page.contains("searched for by trying") && page.contains("Coefficients of et"));
-    let merge = super::command()
+    let merge = super::support::command()
         .current_dir(world.0.path())
         .args(["merge", "out.yaml", "model", "--quiet"])
         .output()

@@ -1,15 +1,15 @@
 //! What is learned from: texts and pairs, in the tokens of the model that the plan will make.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use growmerge::decoder::Config;
-use growmerge::eval::{Home, Model, ModelSource, Pairs, Start, Text, Tokenizer};
+use growmerge::eval::{Home, ModelSource, Pairs, Start, Text, Tokenizer};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, Problem, Problems};
 use growmerge::tune::{Goal, Wanted};
 
 use super::Args;
+use super::teachers::Taught;
 
 /// `en=0.3`.
 pub(super) fn share(text: &str) -> Result<(String, f64), String> {
@@ -65,6 +65,10 @@ impl Args {
         let pairs = pairs(&self.search.pairs).map_err(&mut keep).unwrap_or_default();
         let weighed = |pairs: Pairs| (self.share(&pairs.language), pairs);
         let pairs: Vec<(f64, Pairs)> = pairs.into_iter().map(weighed).collect();
+        if !problems.has_errors() && texts.is_empty() && !self.search.wanted() {
+            let problem = Problem::error("", "there is no text to fit coefficients to");
+            problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
+        }
         if !problems.has_errors() {
             problems.extend(self.unknown(&texts, &pairs));
         }
@@ -81,7 +85,7 @@ impl Args {
         &self,
         plan: &Plan,
         given: Given,
-        teachers: Vec<(String, Arc<Model>)>,
+        Taught(mut teachers): Taught,
     ) -> Result<Read, Error> {
         let Given { texts, mut held_out, pairs } = given;
         let mut problems = Problems::new();
@@ -90,8 +94,7 @@ impl Args {
             let weight = self.share(&text.language);
             let of_language = |held_out: &Text| held_out.language == text.language;
             let held_out = held_out.iter().position(of_language).map(|at| held_out.swap_remove(at));
-            let teacher = teachers.iter().rev().find(|(language, _)| *language == text.language);
-            let teacher = teacher.map(|(_, model)| model.clone());
+            let teacher = teachers.remove(&text.language);
             wanted.push(Wanted { text, held_out, weight, teacher });
         }
         let source = model(plan)?;
@@ -99,13 +102,7 @@ impl Args {
         let start = Start::named(&self.bos);
         let tokenizer = Tokenizer::of(&source.tokenizer, &start).map_err(&mut |found| problems.extend(found));
         let (Ok(config), Ok(tokenizer)) = (config, tokenizer) else { return Err(problems.into()) };
-        let limit = config.max_positions.max(2);
-        if let Some(asked) = self.context.filter(|c| *c as usize > limit) {
-            let what =
-                format!("windows of {asked} tokens are longer than the {limit} that the model was made for");
-            problems.push(Problem::error("--context", what));
-        }
-        let context = self.context.map_or(512, |c| c as usize).min(limit);
+        let context = self.window(&config).map_err(|found| problems.extend(found)).unwrap_or(2);
         let vocab = config.vocab;
         let goal = match wanted.is_empty() && !pairs.is_empty() {
             true => None,
@@ -117,6 +114,24 @@ impl Args {
             return Err(problems.into());
         }
         Ok(Read { goal, pairs, tokenizer, vocab, context })
+    }
+
+    /// How the model that the plan will make computes.
+    pub(super) fn config(&self, plan: &Plan) -> Result<Config, Error> {
+        let Made { name, config, .. } = model(plan)?;
+        Ok(Config::read(&config, &name)?)
+    }
+
+    /// Tokens of a window.
+    pub(super) fn window(&self, config: &Config) -> Result<usize, Problems> {
+        let limit = config.max_positions.max(2);
+        let asked = self.context.map_or(512.min(limit), |c| c as usize);
+        if asked > limit {
+            let what =
+                format!("windows of {asked} tokens are longer than the {limit} that the model was made for");
+            return Err(Problem::error("--context", what).into());
+        }
+        Ok(asked)
     }
 
     /// Languages that options name and nothing is there of.

@@ -1,12 +1,15 @@
 //! `tune --teacher` and `--teachers`: models whose predictions are learned from.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use growmerge::checkpoint::Place;
 use growmerge::eval::{Model, ModelSource};
-use growmerge::problem::{Error, Problem, Problems};
+use growmerge::plan::Plan;
+use growmerge::problem::{Error, ExecError, Problem, Problems};
+use growmerge::tune::suits;
 
 use super::super::one_model;
 use super::super::progress::{Measure, Progress};
@@ -36,11 +39,12 @@ fn share(text: &str) -> Result<f64, String> {
 #[group(id = "teaching_models")]
 pub(super) struct Options {
     /// A model of a language, as et=models/et: learn from what it predicts at each token of the language's text instead of
-    /// from the token; again for each language. It must have the merge's vocabulary. Memory beside the model: its predictions for
-    /// the tokens of a step, of the whole vocabulary in float32
+    /// from the token; again for each language. It must have the merge's vocabulary. Memory beside the models: 4 bytes for each token of a
+    /// step and each of the vocabulary, a MiB a token where that has 262144
     #[arg(long, value_name = "LANG=MODEL", value_parser = named)]
     pub(super) teacher: Vec<(String, String)>,
-    /// Folder of such models, each called like its language; languages that it lacks learn from their tokens
+    /// Folder of such models, each a folder that is called like its language; languages that it lacks learn from their
+    /// tokens
     #[arg(long, value_name = "DIR")]
     teachers: Option<PathBuf>,
     /// How much of a token's place a teacher's prediction takes: with less than 1 the token itself has the rest [default: 1]
@@ -58,15 +62,18 @@ impl Options {
             }
         }
         if let Some(folder) = &self.teachers {
-            let known = |language: &str| self.teacher.iter().any(|(other, _)| other == language);
-            let languages = given.languages().filter(|language| !known(language));
-            let in_folder = languages.map(|language| (language.to_owned(), folder.join(language)));
+            let at = folder.display().to_string();
+            let in_folder = given.languages().map(|language| (language, folder.join(language)));
             let in_folder: Vec<_> = in_folder.filter(|(_, model)| model.is_dir()).collect();
-            if in_folder.is_empty() {
+            if !folder.is_dir() {
+                problems.push(Problem::error(at, "there is no such folder of teachers"));
+            } else if in_folder.is_empty() {
                 let what = "has no folder that is called like a language that there is text of";
-                problems.push(Problem::error(folder.display().to_string(), what));
+                problems.push(Problem::error(at, what));
             }
-            named.extend(in_folder.into_iter().map(|(l, model)| (l, model.display().to_string())));
+            let known = |language: &str| self.teacher.iter().any(|(other, _)| other == language);
+            let others = in_folder.into_iter().filter(|(language, _)| !known(language));
+            named.extend(others.map(|(l, model)| (l.to_owned(), model.display().to_string())));
         }
         if self.teaching.is_some() && named.is_empty() && !problems.has_errors() {
             let problem = Problem::error("--teaching", "is how much teachers count, and there are none");
@@ -76,39 +83,73 @@ impl Options {
     }
 }
 
-/// Teachers of which the headers were read.
-pub(super) struct Called(Vec<(String, ModelSource)>);
+/// Teachers of which the headers were read, and the languages that each teaches.
+pub(super) struct Found(Vec<(ModelSource, Vec<String>)>);
 
 impl Args {
     /// Finds every teacher; what is wrong with any of them is reported together.
-    pub(super) fn call(&self, given: &Given) -> Result<Called, Error> {
-        let (mut problems, mut called) = (Problems::new(), Vec::new());
-        for (language, name) in self.teachers.named(given)? {
+    pub(super) fn find_teachers(&self, plan: &Plan, given: &Given) -> Result<Found, Error> {
+        let named = self.teachers.named(given)?;
+        let (mut problems, mut found) = (Problems::new(), Vec::<(ModelSource, Vec<String>)>::new());
+        let class = match named.is_empty() {
+            true => (0, 0),
+            false => {
+                let config = self.config(plan)?;
+                (config.vocab, self.window(&config)?)
+            }
+        };
+        for (language, name) in named {
+            if let Some((_, languages)) = found.iter_mut().find(|(source, _)| source.name == name) {
+                languages.push(language);
+                continue;
+            }
             match one_model::source(&name, &self.numbers, &self.elsewhere) {
-                Ok(source) => called.push((language, source)),
-                Err(Error::Input(found)) => problems.extend(found),
+                Ok(source) => {
+                    problems.extend(suits(&source, &language, class).err().unwrap_or_default());
+                    found.push((source, vec![language]));
+                }
+                Err(Error::Input(wrong)) => problems.extend(wrong),
                 Err(other) => return Err(other),
             }
         }
-        if problems.has_errors() { Err(problems.into()) } else { Ok(Called(called)) }
+        if problems.has_errors() { Err(problems.into()) } else { Ok(Found(found)) }
     }
 }
 
-impl Called {
-    /// Brings what is elsewhere and reads every weight.
+impl Found {
+    /// Brings what is elsewhere and reads every weight, and says who learns from whom.
     pub(super) fn load(
         self,
         args: &Args,
+        given: &Given,
         threads: usize,
         cancel: &AtomicBool,
-    ) -> Result<Vec<(String, Arc<Model>)>, Error> {
-        let away: Vec<Place> = self.0.iter().flat_map(|(_, source)| source.away()).collect();
+    ) -> Result<Taught, Error> {
+        let away: Vec<Place> = self.0.iter().flat_map(|(source, _)| source.away()).collect();
         args.elsewhere.bring(&away.iter().collect::<Vec<&Place>>(), args.silent(), cancel)?;
-        let load = |(language, source): (String, ModelSource)| {
+        let mut taught = Taught::default();
+        for (source, languages) in self.0 {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(ExecError::Interrupted.into());
+            }
             source.attach()?;
-            let progress = Progress::new(Measure::Bytes, true);
-            Ok((language, Arc::new(source.load(threads, &progress)?)))
-        };
-        self.0.into_iter().map(load).collect()
+            if !args.silent() && !source.warnings.is_empty() {
+                eprintln!("{}", source.warnings);
+            }
+            let progress = Progress::new(Measure::Bytes, args.silent());
+            let model = source.load(threads, &progress);
+            progress.finish();
+            let model = Arc::new(model?);
+            taught.0.extend(languages.into_iter().map(|language| (language, model.clone())));
+        }
+        let untaught: Vec<&str> = given.languages().filter(|l| !taught.0.contains_key(*l)).collect();
+        if !args.silent() && !taught.0.is_empty() && !untaught.is_empty() {
+            eprintln!("without a teacher, from tokens: {}", untaught.join(", "));
+        }
+        Ok(taught)
     }
 }
+
+/// The teacher of each language that has one.
+#[derive(Default)]
+pub(super) struct Taught(pub(super) BTreeMap<String, Arc<Model>>);

@@ -52,6 +52,7 @@ impl Pass<'_, '_> {
             loss += ops::cross_entropy(arch, logits, counted, &mut memory.losses);
             for (target, d) in targets.iter().zip(logits.chunks_exact_mut(vocab)) {
                 if let Some((share, lesson)) = batch.lesson(target) {
+                    assert_eq!(lesson.len(), vocab, "predictions of another vocabulary");
                     ops::towards(arch, scale * target.scale * share, target.id, lesson, d);
                 }
             }

@@ -199,7 +199,8 @@ pub(super) fn cross_entropy(
     total
 }
 
-/// Takes a gradient of logits that [`cross_entropy`] took towards a token towards a distribution instead, by `factor`.
+/// What a distribution takes of a token's place in the gradient of its logits, all `[vocab]`:
+/// `d += factor · (onehot(token) − distribution)`.
 pub(super) fn towards(arch: Arch, factor: f32, token: u32, distribution: &[f32], d: &mut [f32]) {
     d[token as usize] += factor;
     wide(

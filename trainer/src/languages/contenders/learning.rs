@@ -56,6 +56,8 @@ pub(super) enum Lessons {
 /// How many steps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
+    /// A quarter.
+    Brief,
     /// Three fifths.
     Short,
     /// Those of [`Effort::learned_steps`](crate::languages::effort::Effort::learned_steps).
@@ -67,6 +69,7 @@ pub(super) enum Length {
 impl Length {
     fn of(self, steps: u64) -> u64 {
         match self {
+            Self::Brief => steps / 4,
             Self::Short => steps * 3 / 5,
             Self::Usual => steps,
             Self::Long => steps * 5,

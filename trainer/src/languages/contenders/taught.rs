@@ -26,6 +26,17 @@ pub(super) static ALL: &[Contender] = &[
         make: |bench, _| taught(APART).begun(bench, token_rows_apart(bench)?),
     },
     Contender {
+        name: "taught rows and columns of embedding and head in few steps",
+        about: "the same in a quarter of the steps",
+        kind: Kind::Learned,
+        reads: Reads::FitAndCounts,
+        axes: &[],
+        after: &[],
+        make: |bench, _| {
+            Learning { length: Length::Brief, ..taught(APART) }.begun(bench, token_rows_apart(bench)?)
+        },
+    },
+    Contender {
         name: "taught rows and columns of embedding and head in fewer steps",
         about: "the same in three fifths of the steps",
         kind: Kind::Learned,
