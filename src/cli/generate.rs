@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use growmerge::checkpoint::Place;
+use growmerge::decoder::Config;
 use growmerge::eval::{ModelSource, Start, documents_as_file};
 use growmerge::generate::{Sampling, Task, Written, generate};
 use growmerge::importance::check;
@@ -121,7 +122,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 impl Args {
     fn length(&self, source: &ModelSource) -> Result<usize, Error> {
-        one_model::tokens(("--length", "documents"), self.length, source)
+        let config = Config::read(&source.config, &source.name)?;
+        Ok(one_model::tokens(("--length", "documents"), self.length, &config)?)
     }
 
     /// The model; what is wrong with it or with the output is reported together. Of a model that is still elsewhere more can

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use growmerge::checkpoint::Place;
+use growmerge::decoder::Config;
 use growmerge::eval::{ModelSource, Start, Text};
 use growmerge::importance::{About, Fisher, Grams, Sampling, Task, check};
 use growmerge::problem::{Error, ExecError, Problems};
@@ -76,7 +77,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if !silent && !source.warnings.is_empty() {
         eprintln!("{}", source.warnings);
     }
-    let context = one_model::tokens(("--context", "windows"), args.context, &source)?;
+    let config = Config::read(&source.config, &source.name).map_err(Error::from)?;
+    let context = one_model::tokens(("--context", "windows"), args.context, &config).map_err(Error::from)?;
     let threads = args.threads.map_or_else(super::cores, usize::from);
     let progress = Progress::new(Measure::Bytes, silent);
     let model = source.load(threads, &progress);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use growmerge::decoder::Config;
 use growmerge::eval::{ModelSource, is_recipe};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, Problem, Problems};
@@ -47,9 +48,8 @@ pub(super) fn refuse_output(path: &Path, overwrite: bool) -> Result<(), Problems
 pub(super) fn tokens(
     (option, what): (&str, &str),
     given: Option<u32>,
-    source: &ModelSource,
-) -> Result<usize, Error> {
-    let config = growmerge::decoder::Config::read(&source.config, &source.name)?;
+    config: &Config,
+) -> Result<usize, Problems> {
     let limit = config.max_positions.max(2);
     let Some(window) = given.map(|c| c as usize) else { return Ok(limit.min(512)) };
     if window > limit {

@@ -23,10 +23,11 @@ use super::{Outcome, elsewhere, plan, table::show, texts};
 /// Learn from texts how much of each model goes into a merge
 ///
 /// Takes a recipe with `merge_method: task_arithmetic` and begins with its weights. Coefficients follow the gradient of the
-/// merged model's loss on the texts, or towards what the models of their languages predict there (--teachers), and the best on held-out documents are written: OUT.safetensors, and OUT.yaml, the
-/// recipe with them, which `merge` takes like any other. Memory: one merged model in float32, as much
-/// for the sum of gradients, as much again for each thread, and all models if that is below 256 MiB. With --search or
-/// --pairs no gradient is needed: a few coefficients are found by trying them.
+/// merged model's loss on the texts, or towards what the models of their languages predict there (--teachers), and the best
+/// on held-out documents are written: OUT.safetensors, and OUT.yaml, the recipe with them, which `merge` takes like any
+/// other. Memory: one merged model in float32, as much for the sum of gradients, as much again for each thread, and all
+/// models if that is below 256 MiB. With --search or --pairs no gradient is needed: a few coefficients are found by trying
+/// them.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The recipe
@@ -176,9 +177,7 @@ struct Done {
 
 fn learn(args: &Args, plan: &Plan, read: Read, running: &Running<'_>) -> Result<Done, Error> {
     // Without pairs there is no reading without texts.
-    let Some(goal) = read.goal else {
-        return Err(Problem::error("", "there is no text to learn from").into());
-    };
+    let Some(goal) = read.goal else { return Err(tune::no_text().into()) };
     let tuned = tune::tune(plan, &goal, &args.settings()?, running);
     let left = running.state.is_some_and(Path::is_file);
     if left && matches!(tuned, Err(Error::Exec(ExecError::Interrupted))) {

@@ -98,8 +98,8 @@ impl Batch {
         self.targets.extend(scored.map(target));
     }
 
-    /// Lets what another model predicts take a share of the place of tokens in [`Decoder::gradients`](super::Decoder::gradients): `rows` of
-    /// `predictions` are for the last `rows.len()` tokens that are predicted, in order. With a share of 1 the tokens
+    /// Lets what another model predicts take a share of the place of tokens in
+    /// [`Decoder::gradients`](super::Decoder::gradients): `rows` of `predictions` are for the last `rows.len()` tokens that are predicted, in order. With a share of 1 the tokens
     /// themselves have no part in gradients; losses stay theirs.
     ///
     /// # Panics

@@ -37,7 +37,7 @@ pub use aims::{Aims, Measure};
 pub use front::{csv, front};
 pub use groups::Groups;
 pub use language::Language;
-pub use objective::{Goal, Wanted};
+pub use objective::{Goal, Wanted, no_text};
 pub use picture::{losses, parts, search_parts, unit};
 pub use run::{Evaluation, Running, Tuned, Watch, tune};
 pub use search::{Found, MOST, Search, Tried, search};

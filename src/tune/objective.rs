@@ -61,8 +61,7 @@ impl Goal {
             }
         }
         if languages.is_empty() && !problems.has_errors() {
-            let problem = Problem::error("", "there is no text to fit coefficients to");
-            problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
+            problems.push(no_text());
         }
         let tokenizer = format!("{} {:?}", tokenizer.sha256(), tokenizer.start());
         if problems.has_errors() { Err(problems) } else { Ok(Self { languages, context, tokenizer }) }
@@ -129,6 +128,12 @@ impl Goal {
     pub(super) fn watched(&self) -> Vec<&Prepared> {
         self.languages.iter().map(|l| &l.watched).collect()
     }
+}
+
+/// What is wrong where there is nothing to learn from.
+pub fn no_text() -> Problem {
+    Problem::error("", "there is no text to fit coefficients to")
+        .hint("give texts with --texts DIR or --text LANG=FILE")
 }
 
 /// Bits per byte of each language that was measured.

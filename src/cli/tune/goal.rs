@@ -6,8 +6,9 @@ use growmerge::decoder::Config;
 use growmerge::eval::{Home, ModelSource, Pairs, Start, Text, Tokenizer};
 use growmerge::plan::Plan;
 use growmerge::problem::{Error, Problem, Problems};
-use growmerge::tune::{Goal, Wanted};
+use growmerge::tune::{Goal, Wanted, no_text};
 
+use super::super::one_model;
 use super::Args;
 use super::teachers::Taught;
 
@@ -66,8 +67,7 @@ impl Args {
         let weighed = |pairs: Pairs| (self.share(&pairs.language), pairs);
         let pairs: Vec<(f64, Pairs)> = pairs.into_iter().map(weighed).collect();
         if !problems.has_errors() && texts.is_empty() && !self.search.wanted() {
-            let problem = Problem::error("", "there is no text to fit coefficients to");
-            problems.push(problem.hint("give texts with --texts DIR or --text LANG=FILE"));
+            problems.push(no_text());
         }
         if !problems.has_errors() {
             problems.extend(self.unknown(&texts, &pairs));
@@ -124,14 +124,7 @@ impl Args {
 
     /// Tokens of a window.
     pub(super) fn window(&self, config: &Config) -> Result<usize, Problems> {
-        let limit = config.max_positions.max(2);
-        let asked = self.context.map_or(512.min(limit), |c| c as usize);
-        if asked > limit {
-            let what =
-                format!("windows of {asked} tokens are longer than the {limit} that the model was made for");
-            return Err(Problem::error("--context", what).into());
-        }
-        Ok(asked)
+        one_model::tokens(("--context", "windows"), self.context, config)
     }
 
     /// Languages that options name and nothing is there of.
